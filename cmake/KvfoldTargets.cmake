@@ -1,0 +1,30 @@
+# Warnings and sanitizers for all targets, and one function a kind of target.
+add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor)
+if(KVFOLD_SANITIZE)
+  add_compile_options(-fsanitize=${KVFOLD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${KVFOLD_SANITIZE})
+endif()
+
+# kvfold_library(comm SOURCES a.cc DEPENDS kvfold::x other): the library target of one room.
+function(kvfold_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
+  add_library(kvfold_${name} STATIC ${ARG_SOURCES})
+  add_library(kvfold::${name} ALIAS kvfold_${name})
+  target_include_directories(kvfold_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(kvfold_${name} PUBLIC ${ARG_DEPENDS} PRIVATE ${ARG_PRIVATE_DEPENDS})
+endfunction()
+
+# kvfold_test(shard SOURCES a_test.cc DEPENDS kvfold::shard [NO_DISCOVERY]): one test program of a room; CTest sees
+# each of its tests.
+function(kvfold_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name}_test ${ARG_SOURCES})
+  target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name}_test PRIVATE
+    KVFOLD_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures" KVFOLD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_test(NAME ${name} COMMAND ${name}_test)
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+endfunction()

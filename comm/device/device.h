@@ -1,0 +1,53 @@
+// comm/device/device.h: where memory lives and in which order work on it happens.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+
+namespace kvfold {
+
+// The one owner of a device allocation. Move-only; freed with the buffer. Contents start as zeros.
+class Buffer {
+ public:
+  using Deleter = std::function<void(void* data, int64_t bytes)>;
+
+  Buffer() = default;
+  Buffer(void* data, int64_t bytes, Deleter deleter)
+      : data_(data), bytes_(bytes), deleter_(std::move(deleter)) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer();
+
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+  Deleter deleter_;
+};
+
+// An order of work on one device. On the CPU work is done when a call returns, so a CPU stream is empty.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void Synchronize() = 0;  // returns when all work issued so far is done
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+  // Memory aligned to 64 bytes or more, zeroed. Throws CapacityError with what was asked for. A zero-byte buffer is legal.
+  virtual Buffer Allocate(int64_t bytes) = 0;
+  virtual Stream& stream() = 0;
+  // Bytes of all live buffers of this device, as asked for.
+  virtual int64_t allocated_bytes() const = 0;
+};
+
+}  // namespace kvfold

@@ -1,0 +1,67 @@
+// models/model_config.h: a model's shapes and switches, read from config.json or from a GGUF header. One Transformer serves
+// every family by these; a family is data.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace kvfold {
+
+// Rotary position embedding (arXiv:2104.09864), the two halves of a head rotated against each other ("rotate_half" of
+// Hugging Face): pair (i, i + head_dim / 2) turns by position * inv_freq[i], inv_freq[i] = theta^(-2i / head_dim) / scale_i.
+struct RopeConfig {
+  enum class Scaling { kNone, kLinear, kLlama3, kFactors };
+  double theta = 10000.0;
+  Scaling scaling = Scaling::kNone;
+  double factor = 1.0;  // kLinear, kLlama3
+  // kLlama3: Hugging Face modeling_rope_utils._compute_llama3_parameters.
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 4.0;
+  int64_t original_max_positions = 0;
+  std::vector<float> freq_factors;  // kFactors (GGUF rope_freqs.weight): [head_dim / 2], inv_freq[i] is divided by it
+
+  bool operator==(const RopeConfig&) const = default;
+};
+
+// [head_dim / 2] inverse frequencies in radians per position, computed in double and rounded to float as Hugging Face does.
+std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int64_t head_dim);
+
+struct ModelConfig {
+  std::string architecture;  // "llama", "mistral", "qwen2"
+  int64_t n_layers = 0;
+  int64_t hidden = 0;  // width of the residual stream
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;  // divides n_heads
+  int64_t head_dim = 0;    // even; may differ from hidden / n_heads
+  int64_t ffn_dim = 0;
+  int64_t vocab_size = 0;
+  int64_t max_positions = 0;  // trained context; only warned about
+  double rms_eps = 1e-6;
+  RopeConfig rope;
+  bool tie_embeddings = false;
+  bool qkv_bias = false;
+  // By layer: how many positions a query sees, itself included; 0 = all.
+  std::vector<int64_t> layer_windows;
+  int64_t bos_id = -1;  // -1: none
+  std::vector<int64_t> eos_ids;
+
+  // Query heads that share one KV head.
+  int64_t group_size() const { return n_heads / n_kv_heads; }
+  bool operator==(const ModelConfig&) const = default;
+};
+
+struct ConfigOptions {
+  std::vector<std::string> ignored_keys;  // config.json keys that are neither known nor harmless, accepted all the same
+};
+
+// `model`: a Hugging Face folder (config.json, generation_config.json), a config.json itself, or a .gguf file. Throws InputError naming the
+// file, the key and what was expected: an unknown architecture, an unsupported switch, a shape out of range.
+ModelConfig ReadModelConfig(const std::filesystem::path& model, const ConfigOptions& options = {});
+
+// `name` is a path as above, or the name of a shipped config ("llama-3.1-8b"), whose config.json is under
+// models/configs/. Throws InputError listing the shipped names where neither exists.
+std::filesystem::path ResolveModel(const std::string& name);
+
+}  // namespace kvfold

@@ -1,0 +1,49 @@
+// shard/kv_layout.h: how one rank's keys and values of a block of positions lie in memory. This comment is the only spec.
+//
+// A block holds kBlockTokens positions of all layers of one layer group and of this rank's KV heads, contiguous:
+//
+//   block  = [layers of the group][n_kv_heads] heads
+//   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32; padded to 64 bytes
+//   K tile = [head_dim / p][kBlockTokens][p]     element (position t, dim d) at (d / p * kBlockTokens + t) * p + d % p
+//   V tile = [kBlockTokens / p][head_dim][p]     element (position t, dim d) at (t / p * head_dim + d) * p + t % p
+//
+// p (`interleave`) is 1 where kernels multiply in f32 and 2 where they multiply pairs of bf16: each tile is then the right-hand
+// side of a matrix product as the processor reads it, and nothing is repacked. K is stored after RoPE. An int8 element stands for
+// element * scale of its position and head. Unwritten positions are zero bytes or stale: kernels mask them, and
+// stale bytes are never NaN or infinity (only finite values are ever written).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/device/dtype.h"
+
+namespace kvfold {
+
+inline constexpr int64_t kBlockTokens = 128;
+
+// Layers that see the same span of positions.
+struct LayerGroup {
+  std::vector<int64_t> layers;  // rising
+  int64_t window = 0;           // positions that a query sees, itself included; 0 = all
+};
+
+struct KvLayout {
+  std::vector<LayerGroup> groups;
+  int64_t n_kv_heads = 0;  // of this rank
+  int64_t head_dim = 0;
+  DType dtype = DType::kF32;  // kF32, kBF16, kI8
+  int64_t interleave = 1;     // p above
+
+  int64_t tile_bytes() const;              // of one K or V tile
+  int64_t head_bytes() const;              // K tile, V tile, scales, padding
+  int64_t layer_bytes() const { return head_bytes() * n_kv_heads; }
+  int64_t block_bytes(int group) const;    // of one block of the group
+  int64_t k_scales_offset() const { return 2 * tile_bytes(); }                       // within a head; int8 only
+  int64_t v_scales_offset() const { return 2 * tile_bytes() + kBlockTokens * 4; }  // within a head; int8 only
+};
+
+// Groups by window in order of first appearance: layers with equal windows share a group.
+std::vector<LayerGroup> GroupLayers(const std::vector<int64_t>& layer_windows);
+
+}  // namespace kvfold

@@ -1,0 +1,1 @@
+#include "shard/shard_plan.h"
