@@ -1,0 +1,570 @@
+#!/usr/bin/env python3
+"""Makes tests/fixtures/models/: tiny random checkpoints and what Hugging Face transformers computes from them.
+
+The Python packages live in a virtual environment outside the repository:
+
+    python3 -m venv ~/.cache/kvfold/reference
+    ~/.cache/kvfold/reference/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \
+        torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6 gguf==0.19.0
+    ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py              # all fixtures
+    ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py llama_gqa    # some of them
+    ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py --check      # compare with what is committed
+
+A folder holds, besides the checkpoint itself:
+
+    reference/tokens.json    the text: an array of token ids
+    reference/logits.npy     float32 [tokens, vocab]: transformers' logits in float32 on the CPU, attention "eager"
+    reference/greedy.json    the ids generated greedily after the text, and the smallest lead of the best logit over the second
+    reference/switches.json  for every switch of the model: how it was flipped, and by how much the logits moved
+
+Weights are drawn with a gain of 1.5 / sqrt(fan_in), norm weights around 1, and biases that are not small: with the usual 0.02 a
+feature that is left out moves the logits by 1e-6 and no test would see it. That every feature is seen is asserted here.
+
+Weights, tokens and configs are the same bytes on every machine; logits are the same to rounding (about 1e-6).
+"""
+
+import argparse
+import copy
+import dataclasses
+import filecmp
+import json
+import math
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+
+GREEDY_STEPS = 32
+GREEDY_MARGIN = 1e-3  # ten times the tolerance of the logits, so that no rounding changes a greedy text
+SWITCH_MOVES = 1e-2  # a hundred times the tolerance of the logits
+ROUNDING = 1.5e-5  # a float32 pass may differ from a float64 pass by this much: a seventh of the tolerance of the logits
+FOLDER_BYTES = 1_000_000
+
+
+@dataclasses.dataclass
+class Switch:
+    """One feature taken away or changed. A test applies `model_config` to the fields of kvfold::ModelConfig."""
+
+    name: str
+    config: dict = dataclasses.field(default_factory=dict)  # keys of config.json; None: null
+    model_config: dict = dataclasses.field(default_factory=dict)
+    weights: str = ""  # what is done to the weights instead: "zero:SUFFIX", "one:SUFFIX"
+    scaling: float = 0.0  # the scale of the attention scores instead
+
+
+@dataclasses.dataclass
+class Fixture:
+    name: str
+    config: dict
+    n_tokens: int
+    dtype: torch.dtype = torch.float32
+    n_shards: int = 1
+    seed: int = 1
+    switches: list = dataclasses.field(default_factory=list)
+    embedding_gain: float = 0.02  # small, as in trained models, so that norm_eps is seen
+
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "max_position_embeddings": 2048,
+    "mlp_bias": False,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_cache": True,
+}
+MISTRAL = {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-05,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_cache": True,
+}
+QWEN2 = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-06,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_cache": True,
+}
+
+
+def shapes(hidden, heads, kv_heads, ffn, layers, vocab, head_dim=None):
+    found = {
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocab,
+    }
+    if head_dim is not None:
+        found["head_dim"] = head_dim
+    return found
+
+
+def eps_switch(value):
+    return Switch("rms_norm_eps", {"rms_norm_eps": value}, {"rms_eps": value})
+
+
+def theta_switch(value, new_spelling=False):
+    edit = {"rope_parameters": {"rope_theta": value, "rope_type": "default"}} if new_spelling else {"rope_theta": value}
+    return Switch("rope_theta", edit, {"rope.theta": value})
+
+
+def regroup_switch(heads, kv_heads, head_dim):
+    """The same weights read as other heads: another grouping and another head_dim."""
+    return Switch(
+        "head_grouping",
+        {"num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim},
+        {"n_heads": heads, "n_kv_heads": kv_heads, "head_dim": head_dim},
+    )
+
+
+def window_switch(name, window, layers, config):
+    return Switch(name, config, {"layer_windows": [window] * layers if isinstance(window, int) else window})
+
+
+NORMS = [
+    Switch("input_norm_weight", weights="one:input_layernorm.weight"),
+    Switch("post_attention_norm_weight", weights="one:post_attention_layernorm.weight"),
+    Switch("final_norm_weight", weights="one:model.norm.weight"),
+]
+LLAMA3_ROPE = {
+    "factor": 8.0,
+    "high_freq_factor": 4.0,
+    "low_freq_factor": 1.0,
+    "original_max_position_embeddings": 32,
+    "rope_type": "llama3",
+}
+
+
+def llama3_switch(name, key, value, field):
+    return Switch(name, {"rope_scaling": {**LLAMA3_ROPE, key: value}}, {field: value})
+
+
+def fixtures():
+    return [
+        # Llama 2 as older converters wrote it: `rope_theta`, `rope_scaling: null`.
+        Fixture(
+            "llama_gqa",
+            {**LLAMA, **shapes(64, 4, 2, 160, 3, 256), "rope_theta": 10000.0, "rope_scaling": None},
+            180,
+            switches=[
+                theta_switch(500000.0),
+                eps_switch(1e-6),
+                regroup_switch(2, 1, 32),
+                Switch("attention_scale", scaling=1 / math.sqrt(64)),
+                Switch("tie_word_embeddings", {"tie_word_embeddings": True}, {"tie_embeddings": True}),
+                *NORMS,
+            ],
+        ),
+        # SmolLM2's head counts; the newer spelling; FFN and vocabulary not multiples of 64.
+        Fixture(
+            "llama_9_3",
+            {
+                **LLAMA,
+                **shapes(72, 9, 3, 150, 2, 250, 8),
+                "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"},
+            },
+            170,
+            switches=[theta_switch(10000.0, True), eps_switch(1e-6), *NORMS],
+        ),
+        # Llama 3.1; the text is longer than the context that the scaling extends.
+        Fixture(
+            "llama31_rope",
+            {**LLAMA, **shapes(64, 4, 2, 128, 3, 256, 32), "rope_theta": 500000.0, "rope_scaling": LLAMA3_ROPE},
+            200,
+            switches=[
+                Switch("rope_scaling", {"rope_scaling": None}, {"rope.scaling": "none"}),
+                Switch(
+                    "rope_scaling_kind",
+                    {"rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+                    {"rope.scaling": "linear", "rope.factor": 8.0},
+                ),
+                llama3_switch("rope_factor", "factor", 4.0, "rope.factor"),
+                llama3_switch("rope_low_freq_factor", "low_freq_factor", 2.0, "rope.low_freq_factor"),
+                llama3_switch("rope_high_freq_factor", "high_freq_factor", 8.0, "rope.high_freq_factor"),
+                llama3_switch(
+                    "rope_original_max_positions", "original_max_position_embeddings", 64, "rope.original_max_positions"
+                ),
+                theta_switch(10000.0),
+            ],
+        ),
+        # Position interpolation as its first users spelled it: `type`.
+        Fixture(
+            "llama_linear_rope",
+            {
+                **LLAMA,
+                **shapes(64, 4, 4, 128, 2, 256),
+                "rope_theta": 10000.0,
+                "rope_scaling": {"type": "linear", "factor": 4.0},
+            },
+            180,
+            switches=[
+                Switch("rope_scaling", {"rope_scaling": None}, {"rope.scaling": "none"}),
+                Switch("rope_factor", {"rope_scaling": {"type": "linear", "factor": 2.0}}, {"rope.factor": 2.0}),
+            ],
+        ),
+        # No lm_head in the file; no head_dim and no num_key_value_heads in the config (both then follow from the others).
+        Fixture(
+            "llama_tied",
+            {
+                **{key: value for key, value in LLAMA.items() if key not in ("attention_bias", "mlp_bias")},
+                **{k: v for k, v in shapes(64, 4, 4, 96, 3, 320).items() if k != "num_key_value_heads"},
+                "tie_word_embeddings": True,
+                "rope_theta": 10000.0,
+                "rope_scaling": None,
+            },
+            160,
+            dtype=torch.bfloat16,
+            switches=[theta_switch(500000.0), regroup_switch(2, 2, 32), *NORMS],
+            embedding_gain=1.5 / 8,  # the head's rows as well
+        ),
+        Fixture(
+            "llama_hd64",
+            {
+                **LLAMA,
+                **shapes(96, 4, 2, 128, 2, 192, 64),
+                "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"},
+            },
+            170,
+            n_shards=2,
+            switches=[theta_switch(10000.0, True), regroup_switch(8, 4, 32), eps_switch(1e-6)],
+        ),
+        Fixture(
+            "llama_hd128",
+            {
+                **LLAMA,
+                **shapes(64, 4, 1, 128, 2, 192, 128),
+                "rope_parameters": {**LLAMA3_ROPE, "rope_theta": 500000.0},
+            },
+            160,
+            dtype=torch.float16,
+            switches=[
+                theta_switch(10000.0, True),
+                regroup_switch(8, 2, 64),
+                Switch(
+                    "rope_scaling",
+                    {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}},
+                    {"rope.scaling": "none"},
+                ),
+            ],
+        ),
+        # head_dim 24 where hidden / heads is 16, an odd number of query heads over one KV head.
+        Fixture(
+            "llama_hd_other",
+            {**LLAMA, **shapes(80, 5, 1, 144, 3, 208, 24), "rope_theta": 10000.0, "rope_scaling": None},
+            160,
+            switches=[
+                theta_switch(500000.0),
+                regroup_switch(15, 3, 8),
+                Switch("attention_scale", scaling=1 / math.sqrt(16)),
+            ],
+        ),
+        Fixture(
+            "mistral_window",
+            {**MISTRAL, **shapes(64, 4, 2, 128, 3, 256), "rope_theta": 10000.0, "sliding_window": 24},
+            190,
+            switches=[
+                window_switch("sliding_window", 0, 3, {"sliding_window": None}),
+                window_switch("sliding_window_less_one", 23, 3, {"sliding_window": 23}),
+                window_switch("sliding_window_and_one", 25, 3, {"sliding_window": 25}),
+                theta_switch(500000.0),
+                regroup_switch(2, 1, 32),
+                eps_switch(1e-6),
+                *NORMS,
+            ],
+        ),
+        Fixture(
+            "mistral_full",
+            {
+                **MISTRAL,
+                **shapes(64, 8, 4, 112, 2, 256, 16),
+                "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+                "sliding_window": None,
+            },
+            170,
+            switches=[
+                window_switch("sliding_window", 24, 2, {"sliding_window": 24}),
+                theta_switch(10000.0, True),
+                regroup_switch(4, 2, 32),
+            ],
+        ),
+        # QKV bias; a window that is switched off, as in every Qwen2.5 config.
+        Fixture(
+            "qwen2",
+            {
+                **QWEN2,
+                **shapes(64, 4, 2, 160, 3, 256),
+                "rope_theta": 1000000.0,
+                "sliding_window": 24,
+                "max_window_layers": 1,
+                "use_sliding_window": False,
+            },
+            180,
+            switches=[
+                Switch("qkv_bias", weights="zero:_proj.bias", model_config={"qkv_bias": False}),
+                Switch("q_bias", weights="zero:q_proj.bias"),
+                Switch("k_bias", weights="zero:k_proj.bias"),
+                Switch("v_bias", weights="zero:v_proj.bias"),
+                window_switch("use_sliding_window", [0, 24, 24], 3, {"use_sliding_window": True}),
+                theta_switch(10000.0),
+                regroup_switch(2, 1, 32),
+                eps_switch(1e-5),
+                *NORMS,
+            ],
+        ),
+        # The same with its window switched on: the first layer sees everything, the others 24 positions.
+        Fixture(
+            "qwen2_mixed_window",
+            {
+                **QWEN2,
+                **shapes(64, 6, 2, 96, 3, 256, 16),
+                "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+                "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+                "sliding_window": 24,
+                "max_window_layers": 1,
+                "use_sliding_window": True,
+            },
+            180,
+            switches=[
+                window_switch("sliding_window_all_layers", 24, 3, {"layer_types": ["sliding_attention"] * 3}),
+                window_switch(
+                    "use_sliding_window", 0, 3, {"use_sliding_window": False, "layer_types": ["full_attention"] * 3}
+                ),
+                Switch("qkv_bias", weights="zero:_proj.bias", model_config={"qkv_bias": False}),
+            ],
+        ),
+    ]
+
+
+# GGUF twins: the same weights, text and references in the other format.
+GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope"}
+
+
+def draw_weights(model, fixture):
+    """The state dict of `model` with random values, drawn by name order so that nothing depends on a torch version."""
+    random = np.random.default_rng(fixture.seed)
+    state = {}
+    tied = fixture.config["tie_word_embeddings"]
+    for name, tensor in sorted(model.state_dict().items()):
+        if tied and name == "lm_head.weight":
+            continue
+        noise = random.standard_normal(tuple(tensor.shape), dtype=np.float32)
+        if name.endswith("norm.weight"):
+            value = 1 + 0.3 * noise
+        elif name.endswith("embed_tokens.weight"):
+            value = fixture.embedding_gain * noise
+        elif name.endswith(".bias"):
+            value = 0.5 * noise
+        else:
+            value = noise * np.float32(1.5 / math.sqrt(tensor.shape[1]))
+        state[name] = torch.from_numpy(value).to(fixture.dtype).contiguous()
+    return state
+
+
+def save_weights(state, folder, n_shards):
+    metadata = {"format": "pt"}
+    if n_shards == 1:
+        save_file(state, folder / "model.safetensors", metadata)
+        return
+    names = sorted(state)
+    weight_map = {}
+    for shard in range(n_shards):
+        file = f"model-{shard + 1:05d}-of-{n_shards:05d}.safetensors"
+        held = names[len(names) * shard // n_shards : len(names) * (shard + 1) // n_shards]
+        save_file({name: state[name] for name in held}, folder / file, metadata)
+        weight_map.update({name: file for name in held})
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def build_model(config, state):
+    """transformers' model of a config.json's content and a state dict, in float32 with eager attention."""
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
+        parsed = transformers.AutoConfig.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_config(parsed, attn_implementation="eager", dtype=torch.float32)
+    wanted = {
+        name: tensor.float()
+        for name, tensor in state.items()
+        if not (name == "lm_head.weight" and config["tie_word_embeddings"])
+    }
+    missing, unexpected = model.load_state_dict(wanted, strict=False)
+    assert not unexpected, unexpected
+    assert set(missing) <= ({"lm_head.weight"} if config["tie_word_embeddings"] else set()), missing
+    return model.eval()
+
+
+@torch.no_grad()
+def logits_of(model, tokens, attention_mask=None):
+    found = model(torch.tensor([tokens]), attention_mask=attention_mask, use_cache=False)
+    return found.logits[0].numpy()
+
+
+@torch.no_grad()
+def generate_greedily(model, tokens):
+    """(ids, smallest lead of the best logit over the second). Every step recomputes the whole text: no cache to trust."""
+    text = list(tokens)
+    margin = math.inf
+    for _ in range(GREEDY_STEPS):
+        best = torch.topk(model(torch.tensor([text]), use_cache=False).logits[0, -1], 2)
+        margin = min(margin, float(best.values[0] - best.values[1]))
+        text.append(int(best.indices[0]))
+    return text[len(tokens) :], margin
+
+
+def layer_windows(config):
+    """By layer, how many positions a query sees, itself included; 0: all. Read from config.json by its own words."""
+    window = config.get("sliding_window")
+    layers = config["num_hidden_layers"]
+    if window is None or not config.get("use_sliding_window", True):
+        return [0] * layers
+    return [0 if i < config.get("max_window_layers", 0) else window for i in range(layers)]
+
+
+def check_masks(model, config, tokens, want):
+    """What transformers computed is what masks written out by hand give: causal, and of the window where there is one."""
+    n_tokens = len(tokens)
+    query, key = np.arange(n_tokens)[:, None], np.arange(n_tokens)[None, :]
+    for layer, window in zip(model.model.layers, layer_windows(config)):
+        seen = (key <= query) & ((query - key < window) if window else True)
+        mask = torch.from_numpy(np.where(seen, 0.0, -np.inf).astype(np.float32))[None, None]
+        inner = layer.self_attn.forward
+
+        def forward(*args, inner=inner, mask=mask, **kwargs):
+            return inner(*args, **{**kwargs, "attention_mask": mask})
+
+        layer.self_attn.forward = forward
+    got = logits_of(model, tokens)
+    for layer in model.model.layers:
+        del layer.self_attn.forward
+    difference = float(np.abs(got - want).max())
+    assert difference < ROUNDING, f"transformers' mask is not the one of the config: logits differ by {difference}"
+
+
+def measure_switch(fixture, switch, state, tokens, want):
+    config = {**copy.deepcopy(fixture.config), **switch.config}
+    edited = dict(state)
+    changed = not switch.weights
+    if switch.weights:
+        kind, suffix = switch.weights.split(":")
+        for name in edited:
+            if name.endswith(suffix):
+                edited[name] = torch.full_like(edited[name], {"zero": 0.0, "one": 1.0}[kind])
+                changed = True
+    assert changed, f"{fixture.name}: {switch.weights} names no tensor"
+    model = build_model(config, edited)
+    if switch.scaling:
+        for layer in model.model.layers:
+            layer.self_attn.scaling = switch.scaling
+    moved = float(np.abs(logits_of(model, tokens) - want).max())
+    assert moved >= SWITCH_MOVES, f"{fixture.name}: switch {switch.name} moves the logits by {moved} only"
+    entry = {"switch": switch.name, "moved": float(f"{moved:.4g}")}
+    if switch.config:
+        entry["config"] = switch.config
+    if switch.model_config:
+        entry["model_config"] = switch.model_config
+    if switch.weights:
+        entry["weights"] = switch.weights
+    if switch.scaling:
+        entry["attention_scale"] = switch.scaling
+    return entry
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value) + "\n")
+
+
+def make_fixture(fixture, root):
+    folder = root / fixture.name
+    shutil.rmtree(folder, ignore_errors=True)
+    reference = folder / "reference"
+    reference.mkdir(parents=True)
+    config = dict(fixture.config)
+    config["torch_dtype"] = str(fixture.dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    with torch.device("meta"):
+        bare = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
+    while True:
+        tokens = np.random.default_rng(1000 + fixture.seed).integers(0, config["vocab_size"], fixture.n_tokens).tolist()
+        state = draw_weights(bare, fixture)
+        exact = logits_of(build_model(config, state).double(), tokens)
+        rounding = float(np.abs(logits_of(build_model(config, state), tokens) - exact).max())
+        greedy, margin = generate_greedily(build_model(config, state), tokens)
+        if margin > GREEDY_MARGIN and rounding < ROUNDING:
+            break
+        fixture.seed += 1
+    save_weights(state, folder, fixture.n_shards)
+
+    # The reference is what transformers reads from the files, not what was meant to be in them.
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    logits = logits_of(model.eval(), tokens)
+    assert logits.dtype == np.float32 and logits.shape == (fixture.n_tokens, config["vocab_size"])
+    assert np.array_equal(logits, logits_of(build_model(config, state), tokens))
+    check_masks(model, config, tokens, logits)
+
+    switches = [measure_switch(fixture, switch, state, tokens, logits) for switch in fixture.switches]
+    write_json(reference / "tokens.json", tokens)
+    np.save(reference / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
+    write_json(reference / "greedy.json", {"tokens": greedy, "margin": float(f"{margin:.4g}")})
+    (reference / "switches.json").write_text(
+        "[\n" + ",\n".join("  " + json.dumps(switch) for switch in switches) + "\n]\n"
+    )
+    report(folder, f"seed {fixture.seed}, margin {margin:.4f}, rounding {rounding:.1e}")
+    print("    " + ", ".join(f"{switch['switch']} {switch['moved']}" for switch in switches))
+
+
+def report(folder, words):
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < FOLDER_BYTES, f"{folder.name} has {size} bytes"
+    print(f"{folder.name}: {size} bytes, {words}", flush=True)
+
+
+def main():
+    default = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "models"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="fixtures to make (default: all)")
+    parser.add_argument("--out", type=pathlib.Path, default=default, help="folder of fixtures (default: %(default)s)")
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    for fixture in fixtures():
+        if not arguments.names or fixture.name in arguments.names:
+            make_fixture(fixture, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
