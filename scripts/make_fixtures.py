@@ -252,7 +252,7 @@ def fixtures():
             "llama_hd64",
             {
                 **LLAMA,
-                **shapes(96, 4, 2, 128, 2, 192, 64),
+                **shapes(64, 4, 2, 128, 2, 192, 64),
                 "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"},
             },
             170,
@@ -285,7 +285,7 @@ def fixtures():
             160,
             switches=[
                 theta_switch(500000.0),
-                regroup_switch(15, 3, 8),
+                regroup_switch(10, 2, 12),
                 Switch("attention_scale", scaling=1 / math.sqrt(16)),
             ],
         ),
