@@ -4,7 +4,8 @@
 // Right:  PendingChunk chunk = cache.Begin(n);  for each layer: write and read through cache.View(chunk, layer);
 //         cache.Commit(std::move(chunk));
 // Wrong:  committing out of the order of Begin: throws std::logic_error (KVFOLD_CHECK).
-// A ticket that is dropped undoes its chunk: it was never seen. Tickets are dropped last first.
+// A ticket that is dropped undoes its chunk: it was never seen. Tickets are dropped last first; one that is dropped before its time
+// undoes the chunks pending after it too, and their tickets can then only be dropped (View and Commit throw std::logic_error).
 //
 // One thread at a time per pool and its caches. A cache must not outlive its pool; a ticket not its cache.
 #pragma once
@@ -32,8 +33,10 @@ class KvPool {
   int64_t allocated_bytes() const;
   int64_t capacity_blocks(int group) const;
   int64_t free_blocks(int group) const;
-  // Blocks that sequences of `max_tokens` committed and pending tokens in all need at most, by group: for sizing. Every sequence may waste
-  // part of a block, and a sliding group keeps no more than window + chunk positions (and two blocks) a sequence.
+  // Blocks that at most `max_sequences` sequences of `max_tokens` committed and pending tokens in all need at most, by group: for sizing.
+  // The bound is reached: every sequence may waste part of a block. A sliding group counts window - 1 + chunk positions and up to one
+  // block a sequence for their alignment, and never more than a group that sees all; that needs DropOutOfSight after every
+  // Commit, and no more than `chunk` pending positions a sequence. Requires max_tokens, chunk >= 0 and max_sequences >= 1.
   static std::vector<int64_t> BlocksFor(const KvLayout& layout, int64_t max_tokens, int64_t chunk,
                                         int64_t max_sequences);
 
@@ -72,7 +75,8 @@ class PendingChunk {
 
  private:
   friend class KvCache;
-  KvCache* cache_ = nullptr;
+  KvCache* cache_ = nullptr;  // nullptr: nothing to undo
+  int64_t id_ = 0;            // among the chunks of cache_
   int64_t begin_ = 0;
   int64_t end_ = 0;
 };
@@ -94,10 +98,10 @@ class KvCache {
   // block is free for the tail. Requires: nothing pending.
   std::unique_ptr<KvCache> Fork() const;
   // Forgets positions [n_tokens, length()). Throws CapacityError where the new tail is shared and no block is free for its copy;
-  // InputError-free: n_tokens in [0, length()] is a requirement, as is that no kept position was dropped from a sliding group
-  // (window still in sight). Requires: nothing pending.
+  // the blocks it frees itself count as free. Requires: nothing pending; n_tokens in [0, length()]; unless n_tokens is 0, that no
+  // sliding group has dropped a position that the next token sees and no other group one from n_tokens on.
   void Truncate(int64_t n_tokens);
-  // Gives back the blocks of `group` that lie wholly before `position`. Requires: nothing pending, position <= length().
+  // Gives back the blocks of `group` that lie wholly before `position`. Requires: nothing pending, 0 <= position <= length().
   void DropBefore(int group, int64_t position);
   // DropBefore for every sliding group, of all that the next token can no longer see.
   void DropOutOfSight();

@@ -1,0 +1,40 @@
+#include "shard/kv_layout.h"
+
+#include <algorithm>
+
+#include "comm/error.h"
+
+namespace kvfold {
+namespace {
+
+constexpr int64_t kAlignmentBytes = 64;  // of every head: a cache line, and the widest vector load
+
+}  // namespace
+
+int64_t KvLayout::tile_bytes() const { return kBlockTokens * head_dim * DTypeBytes(dtype); }
+
+int64_t KvLayout::head_bytes() const {
+  const int64_t scales_bytes = dtype == DType::kI8 ? 2 * kBlockTokens * DTypeBytes(DType::kF32) : 0;
+  const int64_t bytes = 2 * tile_bytes() + scales_bytes;
+  return (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
+}
+
+int64_t KvLayout::block_bytes(int group) const {
+  KVFOLD_CHECK(0 <= group && group < static_cast<int>(groups.size()), "group", group, "groups",
+               groups.size());
+  return static_cast<int64_t>(groups[static_cast<size_t>(group)].layers.size()) * layer_bytes();
+}
+
+std::vector<LayerGroup> GroupLayers(const std::vector<int64_t>& layer_windows) {
+  std::vector<LayerGroup> groups;
+  for (size_t layer = 0; layer < layer_windows.size(); ++layer) {
+    const int64_t window = layer_windows[layer];
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const LayerGroup& g) { return g.window == window; });
+    if (group == groups.end()) group = groups.insert(groups.end(), LayerGroup{{}, window});
+    group->layers.push_back(static_cast<int64_t>(layer));
+  }
+  return groups;
+}
+
+}  // namespace kvfold
