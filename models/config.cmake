@@ -1,1 +1,1 @@
-list(APPEND KVFOLD_MODELS_SOURCES model_config.cc)
+list(APPEND KVFOLD_MODELS_SOURCES model_config.cc quoted.cc)

@@ -1,0 +1,46 @@
+// models/checkpoint/mapped_file.h: a file mapped into memory, read-only.
+//
+// Pages are read from disk when they are first touched, and may be dropped again at any time
+// without losing the mapping. Move-only; bytes() stays valid, at the same address, until the last
+// owner is gone. Several threads may read. The file must not be cut short while it is mapped: the
+// operating system ends a process that touches a page that is gone.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace kvfold {
+
+class MappedFile {
+ public:
+  // Throws InputError where `path` is not a regular file that can be opened, IoError where it
+  // cannot be mapped. An empty file is legal and maps to an empty span.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const uint8_t> bytes() const { return {data_, size_bytes_}; }
+  const uint8_t* data() const { return data_; }
+  uint64_t size_bytes() const { return size_bytes_; }
+  const std::string& path() const { return path_; }
+
+  // Hints to the operating system, over the pages that [offset, offset + size_bytes) touches;
+  // clamped to the file, never an error.
+  void WillNeed(uint64_t offset_bytes, uint64_t size_bytes) const;
+  // The whole file's pages leave this process's resident memory; a later read brings them back.
+  void DropResidentPages() const;
+
+ private:
+  void Unmap() noexcept;
+
+  std::string path_;
+  uint8_t* data_ = nullptr;
+  uint64_t size_bytes_ = 0;
+};
+
+}  // namespace kvfold
