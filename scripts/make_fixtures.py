@@ -4,8 +4,8 @@
 The Python packages live in a virtual environment outside the repository:
 
     python3 -m venv ~/.cache/kvfold/reference
-    ~/.cache/kvfold/reference/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \
-        torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6 gguf==0.19.0
+    ~/.cache/kvfold/reference/bin/pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 \
+        safetensors==0.8.0 numpy==2.4.6 gguf==0.19.0
     ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py              # all fixtures
     ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py llama_gqa    # some of them
     ~/.cache/kvfold/reference/bin/python scripts/make_fixtures.py --check      # compare with what is committed
@@ -34,10 +34,11 @@ import shutil
 import sys
 import tempfile
 
+import gguf
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 GREEDY_STEPS = 32
 GREEDY_MARGIN = 1e-3  # ten times the tolerance of the logits, so that no rounding changes a greedy text
@@ -545,6 +546,114 @@ def make_fixture(fixture, root):
     print("    " + ", ".join(f"{switch['switch']} {switch['moved']}" for switch in switches))
 
 
+def permute_rows(weight, n_heads):
+    """Rows of Q or K as llama.cpp's converter stores a Llama: the halves of each head interleaved (LlamaModel.permute)."""
+    return (
+        weight.reshape(n_heads, 2, weight.shape[0] // n_heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    )
+
+
+def llama3_rope_factors(config):
+    """llama.cpp's rope_freqs.weight [head_dim / 2]: what each frequency is divided by (LlamaModel.generate_extra_tensors)."""
+    scaling = config["rope_scaling"]
+    head_dim = config["head_dim"]
+    factors = []
+    for i in range(0, head_dim, 2):
+        wavelength = 2 * math.pi * config["rope_theta"] ** (i / head_dim)
+        turns = scaling["original_max_position_embeddings"] / wavelength
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        if turns > high:
+            factors.append(1.0)
+        elif turns < low:
+            factors.append(scaling["factor"])
+        else:
+            smooth = (turns - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return np.array(factors, dtype=np.float32)
+
+
+def make_gguf_twin(name, fixture, root):
+    """Writes the fixture again as a .gguf file, with the same text and references, and reads it back by transformers."""
+    source, folder = root / fixture.name, root / name
+    config = json.loads((source / "config.json").read_text())
+    state = load_file(source / "model.safetensors")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copytree(source / "reference", folder / "reference", ignore=shutil.ignore_patterns("switches.json"))
+
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    head_dim = config.get("head_dim", config["hidden_size"] // heads)
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_name(fixture.name)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_rope_dimension_count(head_dim)
+    if head_dim != config["hidden_size"] // heads:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("llama-bpe")
+    writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])
+    writer.add_token_types([gguf.TokenType.NORMAL] * config["vocab_size"])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for hf_name, tensor in sorted(state.items()):
+        value = tensor.numpy()
+        if hf_name.endswith("q_proj.weight"):
+            value = permute_rows(value, heads)
+        elif hf_name.endswith("k_proj.weight"):
+            value = permute_rows(value, kv_heads)
+        writer.add_tensor(names.get_name(hf_name, (".weight",)), np.ascontiguousarray(value))
+    factors = llama3_rope_factors(config) if config["rope_scaling"] else None
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file="model.gguf", dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    if factors is not None:  # transformers does not read rope_freqs.weight
+        model.model.rotary_emb.inv_freq /= torch.from_numpy(factors)
+    tokens = json.loads((folder / "reference" / "tokens.json").read_text())
+    logits = logits_of(model, tokens)
+    difference = float(np.abs(logits - np.load(folder / "reference" / "logits.npy")).max())
+    # Frequencies divided by factors round otherwise than those of the formula: one unit in the last place, times 200 positions.
+    allowed = ROUNDING if factors is None else 3 * ROUNDING
+    assert difference < allowed, f"{name}: transformers reads other logits from the .gguf file, by {difference}"
+    greedy = json.loads((folder / "reference" / "greedy.json").read_text())
+    assert generate_greedily(model, tokens)[0] == greedy["tokens"], f"{name}: the .gguf file's greedy text is another"
+    np.save(folder / "reference" / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
+    report(folder, f"logits read back within {difference:.1e} of {fixture.name}'s")
+
+
+def check_fixture(made, committed):
+    """Everything but the logits and what is derived from them must be the same bytes; logits the same to rounding."""
+    files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    there = sorted(path.relative_to(committed) for path in committed.rglob("*") if path.is_file())
+    assert files == there, f"{committed}: holds {there}, expected {files}"
+    for file in files:
+        if file.name == "logits.npy":
+            difference = float(np.abs(np.load(made / file) - np.load(committed / file)).max())
+            assert difference < ROUNDING, f"{committed / file}: logits differ by {difference}"
+        elif file.name == "greedy.json":
+            same = [json.loads((root / file).read_text())["tokens"] for root in (made, committed)]
+            assert same[0] == same[1], f"{committed / file}: other tokens are generated"
+        elif file.name != "switches.json":
+            assert filecmp.cmp(made / file, committed / file, shallow=False), f"{committed / file}: differs"
+
+
 def report(folder, words):
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < FOLDER_BYTES, f"{folder.name} has {size} bytes"
@@ -556,13 +665,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="fixtures to make (default: all)")
     parser.add_argument("--out", type=pathlib.Path, default=default, help="folder of fixtures (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="make them elsewhere and compare with those in --out")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
-    for fixture in fixtures():
-        if not arguments.names or fixture.name in arguments.names:
-            make_fixture(fixture, arguments.out)
+    known = {fixture.name: fixture for fixture in fixtures()}
+    unknown = set(arguments.names) - set(known) - set(GGUF_TWINS)
+    if unknown:
+        parser.error(f"unknown fixtures: {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        out = pathlib.Path(elsewhere) if arguments.check else arguments.out
+        wanted = arguments.names or [*known, *GGUF_TWINS]
+        for name in wanted:
+            source = GGUF_TWINS.get(name, name)
+            if source == name or not (out / source).exists():
+                make_fixture(known[source], out)
+            if source != name:
+                make_gguf_twin(name, known[source], out)
+        if arguments.check:
+            for folder in sorted(out.iterdir()):
+                check_fixture(folder, arguments.out / folder.name)
+            print("the committed fixtures are the same")
     return 0
 
 
