@@ -1,8 +1,9 @@
 // comm/error.h: the one exception family of kvfold.
 //
-// Recoverable or reportable trouble is an Error; its code is the exit code of the process (docs/design.md, section 4).
-// A broken invariant is a KVFOLD_CHECK: a bug of ours, reported with the values that show it. User input is never checked
-// by KVFOLD_CHECK. What() is one sentence that names the file, tensor or field, what was found and what was expected.
+// Recoverable or reportable trouble is an Error; its code is the exit code of the process
+// (docs/design.md, section 4). A broken invariant is a KVFOLD_CHECK: a bug of ours, reported with
+// the values that show it. User input is never checked by KVFOLD_CHECK. What() is one sentence that
+// names the file, tensor or field, what was found and what was expected.
 #pragma once
 
 #include <fmt/format.h>
@@ -60,7 +61,8 @@ class CommError : public Error {
 
 namespace internal {
 
-[[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& values);
+[[noreturn]] void CheckFailed(const char* file, int line, const char* condition,
+                              const std::string& values);
 
 inline std::string FormatValues() { return {}; }
 template <typename Name, typename Value, typename... Rest>
@@ -70,13 +72,14 @@ std::string FormatValues(const Name& name, const Value& value, const Rest&... re
 
 }  // namespace internal
 
-// KVFOLD_CHECK(rows == n, "rows", rows, "n", n): throws std::logic_error with file, line, condition and the named values.
-#define KVFOLD_CHECK(condition, ...)                                               \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]] {                                               \
-      ::kvfold::internal::CheckFailed(__FILE__, __LINE__, #condition,              \
+// KVFOLD_CHECK(rows == n, "rows", rows, "n", n): throws std::logic_error with file, line, condition
+// and the named values.
+#define KVFOLD_CHECK(condition, ...)                                                  \
+  do {                                                                                \
+    if (!(condition)) [[unlikely]] {                                                  \
+      ::kvfold::internal::CheckFailed(__FILE__, __LINE__, #condition,                 \
                                       ::kvfold::internal::FormatValues(__VA_ARGS__)); \
-    }                                                                              \
+    }                                                                                 \
   } while (false)
 
 }  // namespace kvfold

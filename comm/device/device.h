@@ -32,7 +32,8 @@ class Buffer {
   Deleter deleter_;
 };
 
-// An order of work on one device. On the CPU work is done when a call returns, so a CPU stream is empty.
+// An order of work on one device. On the CPU work is done when a call returns, so a CPU stream is
+// empty.
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -43,7 +44,8 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual std::string name() const = 0;
-  // Memory aligned to 64 bytes or more, zeroed. Throws CapacityError with what was asked for. A zero-byte buffer is legal.
+  // Memory aligned to 64 bytes or more, zeroed. Throws CapacityError with what was asked for. A
+  // zero-byte buffer is legal.
   virtual Buffer Allocate(int64_t bytes) = 0;
   virtual Stream& stream() = 0;
   // Bytes of all live buffers of this device, as asked for.

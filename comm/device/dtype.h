@@ -1,5 +1,5 @@
-// comm/device/dtype.h: element types of memory that kernels compute on. (Storage types of checkpoints, some of which
-// come in blocks, are models/checkpoint.h's StorageType.)
+// comm/device/dtype.h: element types of memory that kernels compute on. (Storage types of
+// checkpoints, some of which come in blocks, are models/checkpoint.h's StorageType.)
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // comm/device/tensor_view.h: a borrowed row-major matrix [rows, cols] in some device's memory.
-// A view owns nothing and is two words of shape beside a pointer: pass it by value. Sizes and strides are elements.
+// A view owns nothing and is two words of shape beside a pointer: pass it by value. Sizes and
+// strides are elements.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +26,14 @@ struct BasicTensorView {
   }
   // Rows [begin, end).
   BasicTensorView Rows(int64_t begin, int64_t end) const {
-    KVFOLD_CHECK(0 <= begin && begin <= end && end <= rows, "begin", begin, "end", end, "rows", rows);
+    KVFOLD_CHECK(0 <= begin && begin <= end && end <= rows, "begin", begin, "end", end, "rows",
+                 rows);
     return {Row(begin), dtype, end - begin, cols, stride};
   }
   // Columns [begin, end); the stride stays.
   BasicTensorView Cols(int64_t begin, int64_t end) const {
-    KVFOLD_CHECK(0 <= begin && begin <= end && end <= cols, "begin", begin, "end", end, "cols", cols);
+    KVFOLD_CHECK(0 <= begin && begin <= end && end <= cols, "begin", begin, "end", end, "cols",
+                 cols);
     return {static_cast<Byte*>(data) + begin * DTypeBytes(dtype), dtype, rows, end - begin, stride};
   }
 };
@@ -39,9 +42,10 @@ using TensorView = BasicTensorView<std::byte, void>;
 
 struct ConstTensorView : BasicTensorView<const std::byte, const void> {
   ConstTensorView() = default;
-  ConstTensorView(const void* data, DType dtype, int64_t rows, int64_t cols, int64_t stride)
-      : BasicTensorView<const std::byte, const void>{data, dtype, rows, cols, stride} {}
-  ConstTensorView(const BasicTensorView<const std::byte, const void>& view)  // NOLINT: views convert freely
+  ConstTensorView(const void* base, DType type, int64_t n_rows, int64_t n_cols, int64_t row_stride)
+      : BasicTensorView<const std::byte, const void>{base, type, n_rows, n_cols, row_stride} {}
+  // NOLINTNEXTLINE: views convert freely
+  ConstTensorView(const BasicTensorView<const std::byte, const void>& view)
       : BasicTensorView<const std::byte, const void>(view) {}
   ConstTensorView(const TensorView& view)  // NOLINT: a writable view is readable
       : BasicTensorView<const std::byte, const void>{view.data, view.dtype, view.rows, view.cols,
