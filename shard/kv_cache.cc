@@ -54,6 +54,20 @@ struct KvCache::State {
                         [&](const Pending& chunk) { return chunk.id == id; });
   }
 
+  void CheckMayTruncate(int64_t n_tokens) const {
+    KVFOLD_CHECK(0 <= n_tokens && n_tokens <= length, "n_tokens", n_tokens, "length", length);
+    for (size_t group = 0; n_tokens > 0 && group < groups.size(); ++group) {
+      const int64_t window = pool.layout.groups[group].window;
+      // What the next token sees must still be there; of a group that sees all, what was not
+      // dropped on purpose.
+      const int64_t oldest_needed =
+          window == 0 ? n_tokens : std::max<int64_t>(0, n_tokens - window + 1);
+      const int64_t oldest_held = groups[group].first_block * kBlockTokens;
+      KVFOLD_CHECK(oldest_held <= oldest_needed, "n_tokens", n_tokens, "window", window,
+                   "oldest held", oldest_held);
+    }
+  }
+
   [[noreturn]] void ThrowFull(const std::string& purpose, size_t group,
                               int64_t asked_blocks) const {
     throw CapacityError(
@@ -99,10 +113,12 @@ KvCache::KvCache(KvPool& pool) : state_(new State{pool, *pool.state_, {}, {}}) {
   ++state_->pool.n_caches;
 }
 
-// A ticket that outlives its cache would undo its chunk in freed memory: the check ends the process
-// instead.
 KvCache::~KvCache() {
-  state_->CheckNothingPending("~KvCache");
+  if (!state_->pending.empty()) {
+    internal::AbortWith(
+        fmt::format("a KV cache of {} tokens goes while {} of its chunks are pending",
+                    state_->length, state_->pending.size()));
+  }
   for (size_t group = 0; group < state_->groups.size(); ++group) state_->ReleaseFrom(group, 0);
   --state_->pool.n_caches;
 }
@@ -220,40 +236,35 @@ std::unique_ptr<KvCache> KvCache::Fork() const {
 void KvCache::Truncate(int64_t n_tokens) {
   State& s = *state_;
   s.CheckNothingPending("Truncate");
-  KVFOLD_CHECK(0 <= n_tokens && n_tokens <= s.length, "n_tokens", n_tokens, "length", s.length);
-  const bool has_tail = n_tokens % kBlockTokens != 0;
+  s.CheckMayTruncate(n_tokens);
   const int64_t end_block = BlocksCovering(n_tokens);
-  const auto tail_of = [&](const GroupBlocks& held) {
-    return static_cast<size_t>(end_block - 1 - held.first_block);
+  // The new tail of a group if it is a part of a shared block, and so must be copied; else nullptr.
+  const auto shared_tail = [&](size_t group) -> std::byte** {
+    if (n_tokens % kBlockTokens == 0) return nullptr;
+    GroupBlocks& held = s.groups[group];
+    std::byte*& tail = held.blocks[static_cast<size_t>(end_block - 1 - held.first_block)];
+    return s.pool.pools[group].references(tail) > 1 ? &tail : nullptr;
   };
-  for (size_t group = 0; n_tokens > 0 && group < s.groups.size(); ++group) {
-    const GroupBlocks& held = s.groups[group];
-    const BlockPool& pool = s.pool.pools[group];
-    const int64_t window = s.pool.layout.groups[group].window;
-    // What the next query sees must still be there; of a group that sees all, what was not dropped
-    // on purpose.
-    const int64_t oldest_needed =
-        window == 0 ? n_tokens : std::max<int64_t>(0, n_tokens - window + 1);
-    KVFOLD_CHECK(held.first_block * kBlockTokens <= oldest_needed, "n_tokens", n_tokens, "window",
-                 window, "oldest held", held.first_block * kBlockTokens);
-    if (!has_tail || pool.references(held.blocks[tail_of(held)]) == 1) continue;
-    const auto frees_one = [&](const std::byte* block) { return pool.references(block) == 1; };
-    if (pool.free_blocks() == 0 &&
-        std::none_of(held.blocks.begin() + static_cast<int64_t>(tail_of(held)) + 1,
-                     held.blocks.end(), frees_one)) {
+  for (size_t group = 0; group < s.groups.size(); ++group) {
+    std::byte* const* const tail = shared_tail(group);
+    if (tail == nullptr || s.free_blocks(group) > 0) continue;
+    const std::vector<std::byte*>& blocks = s.groups[group].blocks;
+    const bool frees_one = std::any_of(
+        tail + 1, blocks.data() + blocks.size(),
+        [&](const std::byte* block) { return s.pool.pools[group].references(block) == 1; });
+    if (!frees_one) {
       s.ThrowFull(fmt::format("to shorten a shared sequence to {} tokens", n_tokens), group, 1);
     }
   }
   for (size_t group = 0; group < s.groups.size(); ++group) {
-    GroupBlocks& held = s.groups[group];
     BlockPool& pool = s.pool.pools[group];
     s.ReleaseFrom(group, end_block);
-    if (n_tokens == 0) held.first_block = 0;  // an empty sequence lacks nothing
-    if (!has_tail || pool.references(held.blocks[tail_of(held)]) == 1) continue;
-    std::byte*& tail = held.blocks[tail_of(held)];
-    std::byte* const copy = pool.Take();
-    std::memcpy(copy, tail, static_cast<size_t>(pool.block_bytes()));
-    pool.Release(std::exchange(tail, copy));
+    if (n_tokens == 0) s.groups[group].first_block = 0;  // an empty sequence lacks nothing
+    if (std::byte** const tail = shared_tail(group)) {
+      std::byte* const copy = pool.Take();
+      std::memcpy(copy, *tail, static_cast<size_t>(pool.block_bytes()));
+      pool.Release(std::exchange(*tail, copy));
+    }
   }
   s.length = n_tokens;
 }

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -28,6 +30,11 @@ std::byte* BlockPool::Take() {
 void BlockPool::Release(std::byte* block) noexcept {
   const size_t id = Id(block);
   if (--references_[id] == 0) free_.push_back(static_cast<int64_t>(id));
+}
+
+void AbortWith(const std::string& message) noexcept {
+  std::fprintf(stderr, "kvfold: %s\n", message.c_str());
+  std::abort();
 }
 
 }  // namespace internal
@@ -77,9 +84,11 @@ KvPool::KvPool(Device& device, KvLayout layout, std::vector<int64_t> capacity_bl
   }
 }
 
-// A cache that outlives its pool would give its blocks back to freed memory: the check ends the
-// process instead.
-KvPool::~KvPool() { KVFOLD_CHECK(state_->n_caches == 0, "caches alive", state_->n_caches); }
+KvPool::~KvPool() {
+  if (state_->n_caches == 0) return;
+  internal::AbortWith(
+      fmt::format("a KV pool goes while {} of its caches are alive", state_->n_caches));
+}
 
 const KvLayout& KvPool::layout() const { return state_->layout; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "comm/device/device.h"
@@ -15,6 +16,10 @@ namespace internal {
 inline int64_t BlocksCovering(int64_t n_positions) {
   return n_positions / kBlockTokens + (n_positions % kBlockTokens != 0 ? 1 : 0);
 }
+
+// Ends the process over a broken ownership rule, where a destructor has no way to throw and going
+// on would write to freed memory.
+[[noreturn]] void AbortWith(const std::string& message) noexcept;
 
 // The blocks of one layer group: reference counts, and a stack of the free ones. Blocks are taken
 // in rising order at first and the one given back last is taken first, so that memory that was
