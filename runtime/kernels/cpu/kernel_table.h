@@ -1,0 +1,78 @@
+// runtime/kernels/cpu/kernel_table.h: the single-threaded kernels that are compiled once for each
+// instruction set (simd_kernels.inc, compiled by isa_*.cc), as a table of functions. Threads and
+// batches are cpu_kernels.cc's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "comm/device/dtype.h"
+#include "runtime/kernels/cpu/isa.h"
+
+namespace kvfold::cpu {
+
+// Query rows of one KV head of one sequence against a range of its positions. Row r is query head
+// first_head + r % group of token r / group. Rows are handled kRowTile at a time.
+struct AttentionArgs {
+  const float* q = nullptr;  // f32, rotated, not scaled: row r at q + (r / group) * q_stride + (r %
+                             // group) * head_dim
+  int64_t q_stride = 0;
+  int64_t group = 0;
+  int64_t row_begin = 0;  // [row_begin, row_end), at most kRowTile rows
+  int64_t row_end = 0;
+  int64_t head_dim = 0;
+  int64_t first_position = 0;  // of token 0
+  int64_t window = 0;          // 0 = all
+  float scale_log2e = 0.0f;    // softmax scale times log2(e): exponentials are powers of two
+  // Keys and values: block b holds positions [b * 128, ...); head(b) = blocks[b - first_block] +
+  // head_offset.
+  std::byte* const* blocks = nullptr;
+  int64_t first_block = 0;
+  int64_t head_offset_bytes = 0;
+  int64_t tile_bytes = 0;
+  int64_t key_begin =
+      0;  // only positions in [key_begin, key_end) are taken, further cut by causality and window
+  int64_t key_end = 0;
+  DType kv_dtype = DType::kF32;
+  std::byte* scratch = nullptr;  // AttentionScratchBytes(head_dim), 64-byte aligned
+  // Exactly one form of output. Final: `out` normalised, row r at out + ((r / group) * out_stride +
+  // (r % group) * head_dim) elements of out_dtype, and lse (may be null) at lse + (r / group) *
+  // lse_stride + r % group. Partial: not normalised, row r - row_begin at partial + that *
+  // (head_dim + 2): head_dim sums, then the maximum (of scores times log2 e) and the sum of powers.
+  void* out = nullptr;
+  DType out_dtype = DType::kF32;
+  int64_t out_stride = 0;
+  float* lse = nullptr;
+  int64_t lse_stride = 0;
+  float* partial = nullptr;
+};
+
+inline constexpr int64_t kRowTile = 96;
+// Bytes of AttentionArgs::scratch: q, scores, probabilities and sums of one row tile, and one
+// dequantised K and V tile.
+int64_t AttentionScratchBytes(int64_t head_dim);
+
+struct KernelTable {
+  CpuIsa isa;
+  // interleave 1: products in f32; 2: in pairs of bf16 (kAvx512Bf16 only, else null).
+  void (*attention_f32)(const AttentionArgs&);
+  void (*attention_bf16)(const AttentionArgs&);
+  // One row: residual += delta (delta may be null), out = norm.
+  void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float eps,
+                       int64_t dim, void* out, DType out_dtype);
+  void (*gated_activation)(const float* gate, const float* up, int64_t n, void* out,
+                           DType out_dtype);
+  // Largest element and sum of exp(x - max); n >= 1.
+  void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum);
+  void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
+  // out[m][n] = sum_k a[m][k] * panels[n / kPanel][k][n % kPanel] + bias[n]; panels as
+  // linear_panel.cc packs them.
+  void (*gemm_panel)(const float* a, int64_t lda, const float* panel, int64_t m, int64_t k,
+                     const float* bias, int64_t n_valid, float* out, int64_t ldo);
+};
+inline constexpr int64_t kPanel = 16;
+
+// Throws std::logic_error where this build has no kernels for `isa`.
+const KernelTable& KernelsFor(CpuIsa isa);
+
+}  // namespace kvfold::cpu

@@ -1,0 +1,137 @@
+#include <array>
+#include <vector>
+
+#include "runtime/kernels/cpu/cpu_linear.h"
+#include "runtime/kernels/cpu/onednn.h"
+
+namespace kvfold::cpu {
+namespace {
+
+// Columns of a slice: narrow enough that a product spreads over threads and that a slice staged as
+// f32 stays within a few MiB, wide enough for full speed.
+int64_t SliceCols(const LinearShape& shape) { return shape.n_in <= 8192 ? 192 : 64; }
+constexpr int64_t kTileRows = 128;
+
+// Row counts that products are made for; others are padded up to the next.
+constexpr std::array<int64_t, 9> kRowCounts = {1, 2, 4, 8, 16, 32, 64, 96, 128};
+static_assert(kTileRows % kRowPadding == 0);
+
+int64_t PaddedRows(int64_t rows) {
+  for (const int64_t count : kRowCounts) {
+    if (rows <= count) return count;
+  }
+  return kTileRows;
+}
+
+struct Slice {
+  int64_t col_begin = 0;
+  int64_t n_cols = 0;
+  std::byte* packed = nullptr;
+};
+
+class OneDnnPacked : public PackedLinear {
+ public:
+  OneDnnPacked(LinearShape shape, std::vector<Slice> slices)
+      : shape_(shape), slices_(std::move(slices)) {}
+  LinearShape shape() const override { return shape_; }
+  const std::vector<Slice>& slices() const { return slices_; }
+
+ private:
+  LinearShape shape_;
+  std::vector<Slice> slices_;
+};
+
+class OneDnnLinear : public LinearEngine {
+ public:
+  OneDnnLinear(ThreadPool& pool, const KernelTable& table, DType dtype)
+      : pool_(pool), table_(table), dtype_(dtype), matmuls_(dtype, pool.size()) {}
+
+  int64_t PackedBytes(LinearShape shape) override {
+    int64_t bytes = 0;
+    for (const Slice& slice : SlicesOf(shape)) bytes += SliceBytes(slice.n_cols, shape.n_in);
+    return bytes;
+  }
+
+  std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
+                                     const WeightRows& rows) override {
+    std::vector<Slice> slices = SlicesOf(shape);
+    for (Slice& slice : slices) {
+      slice.packed = memory;
+      memory += SliceBytes(slice.n_cols, shape.n_in);
+    }
+    struct Staging {
+      std::vector<float> wide;
+      std::vector<uint16_t> narrow;
+    };
+    std::vector<Staging> staging(static_cast<size_t>(pool_.size()));
+    pool_.ParallelFor(static_cast<int64_t>(slices.size()), [&](int64_t i, int worker) {
+      const Slice& slice = slices[static_cast<size_t>(i)];
+      Staging& stage = staging[static_cast<size_t>(worker)];
+      const auto elements = static_cast<size_t>(slice.n_cols * shape.n_in);
+      stage.wide.resize(elements);
+      rows(slice.col_begin, slice.col_begin + slice.n_cols, stage.wide.data());
+      const void* plain = stage.wide.data();
+      if (dtype_ == DType::kBF16) {
+        stage.narrow.resize(elements);
+        table_.to_bf16(stage.wide.data(), static_cast<int64_t>(elements), stage.narrow.data());
+        plain = stage.narrow.data();
+      }
+      matmuls_.Pack(slice.n_cols, shape.n_in, plain, slice.packed);
+    });
+    return std::make_unique<OneDnnPacked>(shape, std::move(slices));
+  }
+
+  void Run(ConstTensorView x, const PackedLinear& weight, const float* bias,
+           TensorView y) override {
+    const auto& packed = dynamic_cast<const OneDnnPacked&>(weight);
+    const LinearShape shape = packed.shape();
+    const std::vector<Slice>& slices = packed.slices();
+    const int64_t tiles = (x.rows + kTileRows - 1) / kTileRows;
+    const auto product = [&](int64_t n_cols, int64_t m) -> onednn::Matmul& {
+      return matmuls_.Get({n_cols, shape.n_in, m, x.stride, y.stride, bias != nullptr});
+    };
+    // At most two widths of slices and two heights of tiles: all made before the threads start.
+    const int64_t last_rows = PaddedRows(x.rows - (tiles - 1) * kTileRows);
+    const int64_t wide = slices.front().n_cols;
+    const int64_t narrow = slices.back().n_cols;
+    onednn::Matmul* const products[2][2] = {
+        {&product(wide, kTileRows), &product(wide, last_rows)},
+        {&product(narrow, kTileRows), &product(narrow, last_rows)}};
+    pool_.ParallelFor(tiles * static_cast<int64_t>(slices.size()), [&](int64_t item, int worker) {
+      const Slice& slice = slices[static_cast<size_t>(item / tiles)];
+      const int64_t tile = item % tiles;
+      const int64_t row = tile * kTileRows;
+      onednn::Matmul& matmul = *products[slice.n_cols == wide ? 0 : 1][tile + 1 == tiles ? 1 : 0];
+      matmul.Run(worker, x.Row(row), slice.packed,
+                 bias != nullptr ? bias + slice.col_begin : nullptr,
+                 reinterpret_cast<float*>(y.Row(row)) + slice.col_begin);
+    });
+  }
+
+ private:
+  std::vector<Slice> SlicesOf(LinearShape shape) const {
+    std::vector<Slice> slices;
+    const int64_t width = SliceCols(shape);
+    for (int64_t begin = 0; begin < shape.n_out; begin += width) {
+      slices.push_back({begin, std::min(width, shape.n_out - begin), nullptr});
+    }
+    return slices;
+  }
+  int64_t SliceBytes(int64_t n_cols, int64_t n_in) {
+    return (matmuls_.PackedBytes(n_cols, n_in) + 63) / 64 * 64;
+  }
+
+  ThreadPool& pool_;
+  const KernelTable& table_;
+  DType dtype_;
+  onednn::MatmulCache matmuls_;
+};
+
+}  // namespace
+
+std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table,
+                                               DType dtype) {
+  return std::make_unique<OneDnnLinear>(pool, table, dtype);
+}
+
+}  // namespace kvfold::cpu

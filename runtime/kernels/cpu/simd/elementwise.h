@@ -1,0 +1,91 @@
+// runtime/kernels/cpu/simd/elementwise.h: kernels over one row. Formulas:
+// runtime/kernels/kernels.h.
+#pragma once
+
+#include "comm/device/dtype.h"
+#include "runtime/kernels/cpu/simd/vec.h"
+
+namespace kvfold::cpu {
+namespace {
+
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+KVFOLD_INLINE void StoreAs(void* out, DType dtype, int64_t i, F32v v) {
+  if (dtype == DType::kF32) {
+    Store(static_cast<float*>(out) + i, v);
+  } else {
+    StoreBf16(static_cast<uint16_t*>(out) + i, v);
+  }
+}
+KVFOLD_INLINE void StoreAs(void* out, DType dtype, int64_t i, float x) {
+  if (dtype == DType::kF32) {
+    static_cast<float*>(out)[i] = x;
+  } else {
+    static_cast<uint16_t*>(out)[i] = Bf16Of(x);
+  }
+}
+
+void AddRmsNormRow(float* residual, const float* delta, const float* weight, float eps, int64_t dim,
+                   void* out, DType out_dtype) {
+  F32v squares{};
+  float tail_squares = 0.0f;
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    F32v x = Load(residual + i);
+    if (delta != nullptr) {
+      x += Load(delta + i);
+      Store(residual + i, x);
+    }
+    squares += x * x;
+  }
+  for (; i < dim; ++i) {
+    if (delta != nullptr) residual[i] += delta[i];
+    tail_squares += residual[i] * residual[i];
+  }
+  const float mean = (ReduceAdd(squares) + tail_squares) / static_cast<float>(dim);
+  const float factor = 1.0f / __builtin_sqrtf(mean + eps);
+  for (i = 0; i + kLanes <= dim; i += kLanes) {
+    StoreAs(out, out_dtype, i, Load(weight + i) * (Load(residual + i) * factor));
+  }
+  for (; i < dim; ++i) StoreAs(out, out_dtype, i, weight[i] * (residual[i] * factor));
+}
+
+KVFOLD_INLINE F32v Silu(F32v x) {
+  // x / (1 + exp(-x)); -x log2(e) is held below 125 so that the power stays finite.
+  const F32v negated = Max(-x, Splat(-87.0f));
+  const F32v bounded = -Max(-negated, Splat(-86.0f));
+  return x / (1.0f + Exp2<5>(bounded * kLog2E));
+}
+
+void GatedActivationRow(const float* gate, const float* up, int64_t n, void* out, DType out_dtype) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    StoreAs(out, out_dtype, i, Silu(Load(gate + i)) * Load(up + i));
+  for (; i < n; ++i) StoreAs(out, out_dtype, i, Silu(Splat(gate[i]))[0] * up[i]);
+}
+
+void MaxSumExp(const float* x, int64_t n, float* max, float* sum) {
+  float best = x[0];
+  int64_t i = 0;
+  if (n >= kLanes) {
+    F32v vector_best = Load(x);
+    for (i = kLanes; i + kLanes <= n; i += kLanes) vector_best = Max(vector_best, Load(x + i));
+    best = ReduceMax(vector_best);
+  }
+  for (; i < n; ++i) best = Larger(best, x[i]);
+  F32v vector_sum{};
+  float tail_sum = 0.0f;
+  for (i = 0; i + kLanes <= n; i += kLanes) vector_sum += Exp2<5>((Load(x + i) - best) * kLog2E);
+  for (; i < n; ++i) tail_sum += Exp2<5>(Splat((x[i] - best) * kLog2E))[0];
+  *max = best;
+  *sum = ReduceAdd(vector_sum) + tail_sum;
+}
+
+void ToBf16(const float* x, int64_t n, uint16_t* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) StoreBf16(out + i, Load(x + i));
+  for (; i < n; ++i) out[i] = Bf16Of(x[i]);
+}
+
+}  // namespace
+}  // namespace kvfold::cpu

@@ -1,0 +1,138 @@
+// runtime/kernels/cpu/simd/micro_gemm.h: small products whose right-hand side lies as the processor
+// reads it.
+//
+//   c[m][n] (+)= sum_k a[m][k] * b[k / p][n][k % p]        p = 1: f32; p = 2: pairs of bf16, k even
+//
+// Every c element is summed over rising k in one accumulator: its bits do not depend on m, n or the
+// neighbours.
+#pragma once
+
+#include "runtime/kernels/cpu/simd/vec.h"
+
+namespace kvfold::cpu {
+namespace {
+
+struct F32Products {
+  using Element = float;
+  static constexpr int kPairs = 1;  // elements of k that one step takes
+  static KVFOLD_INLINE F32v Broadcast(const float* a) { return Splat(*a); }
+  static KVFOLD_INLINE F32v LoadB(const float* b) { return Load(b); }
+  static KVFOLD_INLINE F32v MultiplyAdd(F32v sum, F32v a, F32v b) { return a * b + sum; }
+  static KVFOLD_INLINE float ScalarMultiplyAdd(float sum, const float* a, const float* b) {
+    return *a * *b + sum;
+  }
+};
+
+#if KVFOLD_SIMD_BF16
+struct Bf16Products {
+  using Element = uint16_t;
+  static constexpr int kPairs = 2;
+  static KVFOLD_INLINE __m512bh Broadcast(const uint16_t* a) {
+    int32_t pair;
+    __builtin_memcpy(&pair, a, 4);
+    return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+  }
+  static KVFOLD_INLINE __m512bh LoadB(const uint16_t* b) {
+    return reinterpret_cast<__m512bh>(_mm512_loadu_si512(b));
+  }
+  static KVFOLD_INLINE F32v MultiplyAdd(F32v sum, __m512bh a, __m512bh b) {
+    return _mm512_dpbf16_ps(sum, a, b);
+  }
+  static KVFOLD_INLINE float ScalarMultiplyAdd(float sum, const uint16_t* a, const uint16_t* b) {
+    return F32Of(a[0]) * F32Of(b[0]) + (F32Of(a[1]) * F32Of(b[1]) + sum);
+  }
+};
+#endif
+
+// Registers: kRows * kVectors sums, kVectors of b, one of a.
+#if KVFOLD_SIMD_BYTES == 64
+inline constexpr int kGemmRows = 6;
+inline constexpr int kGemmVectors = 4;
+#else
+inline constexpr int kGemmRows = 6;
+inline constexpr int kGemmVectors = 2;
+#endif
+
+template <typename Products, int kRows, int kVectors>
+KVFOLD_INLINE void GemmTile(const typename Products::Element* a, int64_t lda,
+                            const typename Products::Element* b, int64_t ldb, int64_t k, float* c,
+                            int64_t ldc, bool accumulate) {
+  constexpr int p = Products::kPairs;
+  F32v sums[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      sums[r][v] = accumulate ? Load(c + r * ldc + v * kLanes) : F32v{};
+  }
+  const int64_t steps = k / p;
+  for (int64_t i = 0; i < steps; ++i) {
+    decltype(Products::LoadB(b)) right[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) right[v] = Products::LoadB(b + (i * ldb + v * kLanes) * p);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const auto left = Products::Broadcast(a + r * lda + i * p);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v)
+        sums[r][v] = Products::MultiplyAdd(sums[r][v], left, right[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) Store(c + r * ldc + v * kLanes, sums[r][v]);
+  }
+}
+
+template <typename Products, int kVectors>
+KVFOLD_INLINE void GemmColumns(const typename Products::Element* a, int64_t lda,
+                               const typename Products::Element* b, int64_t ldb, int64_t m,
+                               int64_t k, float* c, int64_t ldc, bool accumulate) {
+  int64_t r = 0;
+  for (; r + kGemmRows <= m; r += kGemmRows) {
+    GemmTile<Products, kGemmRows, kVectors>(a + r * lda, lda, b, ldb, k, c + r * ldc, ldc,
+                                            accumulate);
+  }
+  a += r * lda;
+  c += r * ldc;
+  switch (m - r) {
+    case 1:
+      return GemmTile<Products, 1, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+    case 2:
+      return GemmTile<Products, 2, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+    case 3:
+      return GemmTile<Products, 3, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+    case 4:
+      return GemmTile<Products, 4, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+    case 5:
+      return GemmTile<Products, 5, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+    default:
+      return;
+  }
+}
+
+template <typename Products>
+void Gemm(const typename Products::Element* a, int64_t lda, const typename Products::Element* b,
+          int64_t ldb, int64_t m, int64_t n, int64_t k, float* c, int64_t ldc, bool accumulate) {
+  constexpr int p = Products::kPairs;
+  int64_t j = 0;
+  for (; j + kGemmVectors * kLanes <= n; j += kGemmVectors * kLanes) {
+    GemmColumns<Products, kGemmVectors>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate);
+  }
+  for (; j + kLanes <= n; j += kLanes) {
+    GemmColumns<Products, 1>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate);
+  }
+  for (; j < n; ++j) {  // narrower than a vector: models of a few dims only
+    for (int64_t r = 0; r < m; ++r) {
+      float sum = accumulate ? c[r * ldc + j] : 0.0f;
+      for (int64_t i = 0; i < k / p; ++i) {
+        sum = Products::ScalarMultiplyAdd(sum, a + r * lda + i * p, b + (i * ldb + j) * p);
+      }
+      c[r * ldc + j] = sum;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvfold::cpu

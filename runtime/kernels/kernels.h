@@ -1,0 +1,124 @@
+// runtime/kernels/kernels.h: what a Transformer asks of a device, at fused grain, in stream order.
+//
+// Shapes use the glossary of dims (README). A row is one token. Views are borrowed until the stream
+// has passed the call. A row's result depends on that row's inputs alone (and, in Attention, on its
+// sequence), never on which or how many other rows are in the call: bit for bit, whatever the
+// number of threads. Nothing here allocates in the steady state.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "comm/device/device.h"
+#include "comm/device/tensor_view.h"
+#include "shard/kv_cache.h"
+#include "shard/memory_plan.h"
+
+namespace kvfold {
+
+// A weight [n_out, n_in] in the layout that one implementation of Kernels multiplies by. Opaque to
+// all others. Its memory is borrowed from the caller of Pack and must outlive it.
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
+  virtual LinearShape shape() const = 0;
+};
+
+// Writes rows [row_begin, row_end) of a weight, all n_in columns, dense f32, to `out`. Called from
+// several threads at once.
+using WeightRows = std::function<void(int64_t row_begin, int64_t row_end, float* out)>;
+
+// One sequence's part of a ragged batch.
+struct SequenceRows {
+  int64_t row_begin = 0;  // first row of the batch that is this sequence's
+  int64_t n_tokens = 0;   // rows; token i is at position view.begin + i
+  KvView view;            // of the layer at hand; view.end == view.begin + n_tokens
+};
+
+// Rotations of one step, computed once for all layers: row t holds cos(position_t * inv_freq[i])
+// for i in [0, head_dim / 2), then the sines. Angles are formed in float, as Hugging Face forms
+// them.
+using RopeTable = ConstTensorView;  // f32 [n_tokens, head_dim]
+
+struct AttentionHeads {
+  int64_t n_heads = 0;     // query heads of this rank
+  int64_t n_kv_heads = 0;  // KV heads of this rank
+  int64_t head_dim = 0;
+  // By query head of this rank, the KV head of this rank that it attends to; rising.
+  std::span<const int32_t> kv_head_of;
+  float softmax_scale = 0.0f;
+};
+
+// By row of LogitStats: over the columns of one rank's shard of the vocabulary.
+struct RowStats {
+  float max = 0.0f;      // -infinity for an empty shard
+  float sum_exp = 0.0f;  // sum of exp(logit - max)
+  float target = 0.0f;   // the target's logit where it is in the shard, else 0
+};
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+  virtual std::string name() const = 0;        // "cpu avx512_bf16, bf16"
+  virtual DType activation_dtype() const = 0;  // what products take: kF32 or kBF16
+  virtual int64_t kv_interleave(
+      DType kv_dtype) const = 0;  // KvLayout::interleave that Attention reads
+  // Bytes that a step of at most max_rows rows over at most max_sequences sequences, max_tokens
+  // positions in all their caches, may use as scratch.
+  virtual int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_rows, int64_t max_sequences,
+                               int64_t max_tokens) const = 0;
+
+  // Bytes of a packed weight, before anything is read. Pack writes exactly as many.
+  virtual int64_t PackedBytes(LinearShape shape) const = 0;
+  // Converts and packs into `memory` (PackedBytes(shape) bytes, 64-byte aligned, on the device), a
+  // strip of rows at a time.
+  virtual std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
+                                             const WeightRows& rows) = 0;
+
+  // out[t, i] = sin and cos as RopeTable has them, for positions[t].
+  virtual void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
+                             TensorView out) = 0;
+
+  // residual += delta (skipped where delta is empty); out[t, d] = weight[d] * residual[t, d] /
+  // sqrt(mean_d(residual^2) + eps) (arXiv:1910.07467), the mean in f32. residual, delta: f32
+  // [n_tokens, hidden]; out: activation_dtype.
+  virtual void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
+                          float eps, TensorView out) = 0;
+
+  // y = x w^T (+ bias). x: activation_dtype [n_tokens, n_in]; y: f32 [n_tokens, n_out]; bias: f32
+  // [n_out] or null; sums in f32. Rows of `y` beyond n_tokens up to the next multiple of
+  // kRowPadding may be overwritten; as many rows of `x` are read.
+  virtual void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
+                      TensorView y) = 0;
+
+  // qkv: f32 [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v heads. Rotates q
+  // in place; writes rotated k, and v, into the pending chunk of every sequence's view, quantising
+  // where the cache does.
+  virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
+                          std::span<const SequenceRows> sequences) = 0;
+
+  // out[t, h] = softmax(scale * q[t, h] . K) V over the positions that t sees: not after itself,
+  // and within the window. q: the rotated q heads of `qkv`; out: activation_dtype [n_tokens,
+  // n_heads * head_dim]. log_sum_exp: null, or f32 [n_tokens, n_heads]: the natural log of the sum
+  // of exponentials of the scaled scores, by which partial results merge.
+  virtual void Attention(ConstTensorView qkv, const AttentionHeads& heads,
+                         std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
+                         TensorView out, float* log_sum_exp) = 0;
+
+  // out[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j], j in [0, ffn). gate_up: f32 [n_tokens, 2
+  // ffn]; out: activation_dtype [n_tokens, ffn].
+  virtual void GatedActivation(ConstTensorView gate_up, TensorView out) = 0;
+
+  // stats[r] over logits [rows, n_vocab_shard] f32; targets[r] is a column of the shard or outside
+  // [0, cols).
+  virtual void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
+                          std::span<RowStats> stats) = 0;
+};
+
+// Row capacities of buffers that Linear reads or writes are multiples of this.
+inline constexpr int64_t kRowPadding = 64;
+
+}  // namespace kvfold
