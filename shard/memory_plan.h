@@ -44,13 +44,14 @@ struct MemoryModel {
 // weights = all packed products, norm weights [hidden] f32 (two a layer and the last), biases f32; each allocation rounded up to 64 bytes.
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes);
+// A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere. Requires max_tokens, chunk >= 0, max_sequences >= 1.
 RankMemory PlanRank(const ModelConfig& config, const RankShard& shard, const MemoryModel& model, int64_t max_tokens,
                     int64_t chunk, int64_t max_sequences);
 std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& plan, const MemoryModel& model,
                                   int64_t max_tokens, int64_t chunk, int64_t max_sequences);
 
 // For a device of device_bytes a rank: the smallest tp_size in [1, n_heads] whose every rank fits (0: none), and the most tokens
-// that fit at tp_size (0: not even the weights).
+// that fit at tp_size (0: not even the weights; INT64_MAX: the cache of sliding layers alone fits at any length).
 int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes, int64_t max_tokens,
                          int64_t chunk, int64_t max_sequences);
 int64_t LargestFittingTokens(const ModelConfig& config, const ShardPlan& plan, const MemoryModel& model,
