@@ -426,8 +426,7 @@ TEST_F(KvCacheTest, DeathOfAPoolWithACache) {
       "1 of its caches are alive");
 }
 
-// --- BlocksFor
-// -------------------------------------------------------------------------------------------------------
+// What follows tests KvPool::BlocksFor.
 
 int64_t Ceil(int64_t positions) { return (positions + kBlockTokens - 1) / kBlockTokens; }
 
