@@ -1,1 +1,11 @@
-list(APPEND KVFOLD_MODELS_SOURCES model_config.cc quoted.cc)
+list(APPEND KVFOLD_MODELS_SOURCES
+  config_gguf.cc
+  config_json.cc
+  config_limits.cc
+  config_rope_json.cc
+  json_fields.cc
+  json_file.cc
+  model_config.cc
+  quoted.cc
+  rope.cc
+  shipped_configs.cc)

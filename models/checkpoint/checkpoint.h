@@ -1,8 +1,10 @@
-// models/checkpoint/checkpoint.h: the named tensors of a model, memory-mapped and read a slice at a time.
+// models/checkpoint/checkpoint.h: the named tensors of a model, memory-mapped and read a slice at a
+// time.
 //
-// Names are Hugging Face's ("model.layers.3.self_attn.q_proj.weight") for every format, and so are shapes ([out, in]) and the order
-// of rows: GGUF's permuted Q and K rows of Llama are put back here, so that no reader knows where a tensor came from.
-// Every size, offset and count of a file is checked before it is used. One object may be read by several threads.
+// Names are Hugging Face's ("model.layers.3.self_attn.q_proj.weight") for every format, and so are
+// shapes ([out, in]) and the order of rows: GGUF's permuted Q and K rows of Llama are put back
+// here, so that no reader knows where a tensor came from. Every size, offset and count of a file is
+// checked before it is used. One object may be read by several threads.
 #pragma once
 
 #include <cstdint>
@@ -30,24 +32,29 @@ class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  // A folder with *.safetensors (one file, or model.safetensors.index.json), or a .gguf file (the first of a split).
-  // Maps the files and checks every header; reads no tensor. Throws InputError or IoError naming the file.
+  // A folder with *.safetensors (one file, or model.safetensors.index.json), or a .gguf file (the
+  // first of a split). Maps the files and checks every header; reads no tensor. Throws InputError
+  // or IoError naming the file.
   static std::unique_ptr<Checkpoint> Open(const std::filesystem::path& model);
 
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   // nullptr where the checkpoint has no such tensor.
   virtual const TensorInfo* Find(std::string_view name) const = 0;
-  // As Find, but throws InputError naming file, tensor, and the shape expected, where it is missing or of another shape.
+  // As Find, but throws InputError naming file, tensor, and the shape expected, where it is missing
+  // or of another shape.
   const TensorInfo& Expect(std::string_view name, int64_t rows, int64_t cols) const;
 
-  // out[(r - row_begin) * (col_end - col_begin) + (c - col_begin)] = element (r, c) as f32, for the half-open ranges.
-  // Touches only the pages that hold them. Requires: ranges within `tensor`, which is of this checkpoint.
-  virtual void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
-                         int64_t col_end, float* out) const = 0;
+  // out[(r - row_begin) * (col_end - col_begin) + (c - col_begin)] = element (r, c) as f32, for the
+  // half-open ranges. Touches only the pages that hold them. Requires: ranges within `tensor`,
+  // which is of this checkpoint.
+  virtual void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end,
+                         int64_t col_begin, int64_t col_end, float* out) const = 0;
 
-  // Tells the operating system that these pages are no longer wanted, so that a loaded model's file does not stay resident.
+  // Tells the operating system that these pages are no longer wanted, so that a loaded model's file
+  // does not stay resident.
   virtual void DropResidentPages() const = 0;
-  // Hash of file names, sizes, headers and a fixed sample of the contents: equal on ranks that have the same checkpoint.
+  // Hash of file names, sizes, headers and a fixed sample of the contents: equal on ranks that have
+  // the same checkpoint.
   virtual uint64_t Fingerprint() const = 0;
   virtual std::string path() const = 0;
 };

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "models/checkpoint/gguf_value.h"
@@ -42,10 +43,14 @@ class GgufFile {
 
   const std::string& path() const { return file_.path(); }
   const MappedFile& file() const { return file_; }
+  // The mapping, for a reader of tensors that has seen what it needs of the head. Leaves this
+  // object to be destroyed only.
+  MappedFile TakeFile() && { return std::move(file_); }
   uint32_t version() const { return version_; }
   uint64_t head_bytes() const { return head_bytes_; }  // magic to the end of the tensor directory
   uint64_t alignment_bytes() const { return alignment_bytes_; }
 
+  const std::unordered_map<std::string_view, GgufValue>& values() const { return values_; }
   // nullptr where the file has no such key.
   const GgufValue* Find(std::string_view key) const;
   bool Has(std::string_view key) const { return Find(key) != nullptr; }

@@ -1,0 +1,62 @@
+// models/checkpoint/mapped_checkpoint.h: a Checkpoint over mapped files, once a reader of some
+// format has said which tensors lie where.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "models/checkpoint/checkpoint.h"
+#include "models/checkpoint/mapped_file.h"
+
+namespace kvfold {
+
+// A file of a checkpoint, and how many bytes at its front are head rather than tensors.
+struct CheckpointFile {
+  MappedFile file;
+  uint64_t head_bytes = 0;
+};
+
+struct StoredTensor {
+  TensorInfo info;
+  const uint8_t* data = nullptr;  // info.bytes bytes within one of the files
+  // > 0: the rows (of a vector: the columns) are in `permuted_heads` heads, and row h * head_dim +
+  // j * head_dim / 2 + i of the tensor is stored as row h * head_dim + 2 * i + j, for j in {0, 1}.
+  // Divides the rows; rows / permuted_heads is even.
+  int64_t permuted_heads = 0;
+};
+
+// Takes over the files, whose mappings the tensors point into. Requires: names are distinct;
+// extents have been checked.
+class MappedCheckpoint : public Checkpoint {
+ public:
+  MappedCheckpoint(std::string path, std::vector<CheckpointFile> files,
+                   std::vector<StoredTensor> stored);
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const TensorInfo* Find(std::string_view name) const override;
+  void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
+                 int64_t col_end, float* out) const override;
+  void DropResidentPages() const override;
+  uint64_t Fingerprint() const override;
+  std::string path() const override { return path_; }
+
+ private:
+  struct Place {
+    const uint8_t* data;
+    int64_t row_bytes;
+    int64_t permuted_heads;
+  };
+
+  std::string path_;
+  std::vector<CheckpointFile> files_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<Place> places_;                           // by the same index
+  std::unordered_map<std::string_view, size_t> index_;  // keys are the names of tensors_
+};
+
+// The readers. Both throw InputError or IoError as Checkpoint::Open does.
+std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& file);
+std::unique_ptr<Checkpoint> OpenSafetensorsCheckpoint(const std::filesystem::path& folder);
+
+}  // namespace kvfold

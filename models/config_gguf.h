@@ -1,0 +1,15 @@
+// models/config_gguf.h: ModelConfig from the head of a GGUF file, or of several that are one model.
+#pragma once
+
+#include <filesystem>
+
+#include "models/model_config.h"
+
+namespace kvfold {
+
+// Architectures "llama" (Llama, SmolLM2 and Mistral all say so) and "qwen2". Keys of the
+// architecture that are not known are refused as in config.json, and so are tensors of a layer that
+// the model would leave out. Throws InputError as ReadModelConfig does.
+ModelConfig ReadGgufConfig(const std::filesystem::path& file, const ConfigOptions& options);
+
+}  // namespace kvfold

@@ -1,0 +1,50 @@
+// models/json_fields.h: the fields of one JSON object, read by name and type. It remembers which
+// keys were asked for, so that a key nobody knows can be refused instead of passed over.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvfold {
+
+class JsonFields {
+ public:
+  // `what` names the object in messages: "model/config.json", and `prefix` its place in it
+  // ("rope_scaling."). `object` is borrowed. Throws InputError where it is no object.
+  JsonFields(const nlohmann::json& object, std::string what, std::string prefix = "");
+
+  bool HasKey(const std::string& key);  // present, be it null
+  // nullopt where the key is missing or null; throws InputError where the value is of another type.
+  std::optional<int64_t> Int(const std::string& key);
+  std::optional<double> Number(const std::string& key);  // finite
+  std::optional<bool> Bool(const std::string& key);
+  std::optional<std::string> String(const std::string& key);
+  std::optional<std::vector<std::string>> Strings(const std::string& key);
+  std::optional<std::vector<int64_t>> IntOrInts(const std::string& key);
+  const nlohmann::json* Object(const std::string& key);  // nullptr where missing or null
+  int64_t RequiredInt(const std::string& key);
+
+  // Throws InputError that `key` is `found`, and what was expected.
+  [[noreturn]] void Refuse(const std::string& key, std::string_view expected) const;
+  // Throws InputError naming the first key that was never asked for, unless its value is null or
+  // false, or it is in `ignored` (with its prefix).
+  void RefuseUnknown(const std::vector<std::string>& ignored) const;
+  bool IsIgnored(const std::string& key, const std::vector<std::string>& ignored) const;
+
+  const std::string& what() const { return what_; }
+
+ private:
+  const nlohmann::json* Get(const std::string& key);
+
+  const nlohmann::json& object_;
+  std::string what_;
+  std::string prefix_;
+  std::set<std::string> known_;
+};
+
+}  // namespace kvfold
