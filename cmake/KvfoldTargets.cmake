@@ -5,6 +5,8 @@ if(KVFOLD_SANITIZE)
   add_link_options(-fsanitize=${KVFOLD_SANITIZE})
 endif()
 
+include(KvfoldMpiTest)
+
 # kvfold_library(comm SOURCES a.cc DEPENDS kvfold::x other): the library target of one room.
 function(kvfold_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
