@@ -78,6 +78,9 @@ class Kernels {
   virtual std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
                                              const WeightRows& rows) = 0;
 
+  // host: f32 [rows, cols] in host memory; out: f32 of the same shape on the device.
+  virtual void CopyFromHost(ConstTensorView host, TensorView out) = 0;
+
   // out[t, i] = sin and cos as RopeTable has them, for positions[t].
   virtual void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
                              TensorView out) = 0;

@@ -1,5 +1,6 @@
 #include "runtime/kernels/cpu/cpu_kernels.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "runtime/kernels/cpu/cpu_attention.h"
@@ -56,6 +57,11 @@ class CpuKernels : public Kernels {
                                      const WeightRows& rows) override {
     if (shape.n_out == 0 || shape.n_in == 0) return std::make_unique<EmptyLinear>(shape);
     return linear_->Pack(shape, memory, rows);
+  }
+
+  void CopyFromHost(ConstTensorView host, TensorView out) override {
+    ForRows(host.rows,
+            [&](int64_t row) { std::copy_n(F32Row(host, row), host.cols, F32Row(out, row)); });
   }
 
   void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,

@@ -1,0 +1,91 @@
+#include "runtime/model/step_context.h"
+
+#include "runtime/model/attention_heads.h"
+#include "shard/memory_plan.h"
+
+namespace kvfold {
+namespace {
+
+int64_t Padded(int64_t rows) { return (rows + kRowPadding - 1) / kRowPadding * kRowPadding; }
+
+// Walks through the tensors of a context in order; the same walk sizes the allocation and lays it
+// out.
+class Walk {
+ public:
+  explicit Walk(std::byte* base) : base_(base) {}
+  TensorView Tensor(DType dtype, int64_t rows, int64_t cols) {
+    return {Bytes(rows * cols * DTypeBytes(dtype)), dtype, rows, cols, cols};
+  }
+  std::byte* Bytes(int64_t bytes) {
+    std::byte* at = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (bytes + 63) / 64 * 64;
+    return at;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  int64_t used_ = 0;
+};
+
+struct Tensors {
+  TensorView residual, normed, qkv, attention, partial, gate_up, activated, rope, logits,
+      gathered_logits;
+  std::span<std::byte> scratch;
+};
+
+Tensors LayOut(Walk& walk, const ModelConfig& config, const RankShard& shard, int tp_size,
+               int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits) {
+  const int64_t rows = Padded(limits.max_rows);
+  const DType dtype = kernels.activation_dtype();
+  const LayerShapes shapes = RankLayerShapes(config, shard);
+  Tensors t;
+  t.residual = walk.Tensor(DType::kF32, rows, config.hidden);
+  t.normed = walk.Tensor(dtype, rows, config.hidden);
+  t.qkv = walk.Tensor(DType::kF32, rows, shapes.qkv.n_out);
+  t.attention = walk.Tensor(dtype, rows, shapes.attention_out.n_in);
+  t.partial = walk.Tensor(DType::kF32, rows, config.hidden);
+  t.gate_up = walk.Tensor(DType::kF32, rows, shapes.gate_up.n_out);
+  t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
+  t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
+  t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), max_vocab_rows);
+  t.gathered_logits = walk.Tensor(DType::kF32, tp_size * limits.max_gather_rows, max_vocab_rows);
+  const RankHeads heads(config, shard);
+  const int64_t scratch =
+      kernels.ScratchBytes(heads.view(), rows, limits.max_sequences, limits.max_cached_tokens);
+  t.scratch = {walk.Bytes(scratch), static_cast<size_t>(scratch)};
+  return t;
+}
+
+}  // namespace
+
+int64_t StepContextBytes(const ModelConfig& config, const RankShard& shard, int tp_size,
+                         int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits) {
+  Walk walk(nullptr);
+  LayOut(walk, config, shard, tp_size, max_vocab_rows, kernels, limits);
+  return walk.used();
+}
+
+StepContext::StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+                         const Kernels& kernels, Device& device, const StepLimits& step_limits)
+    : limits(step_limits), stream(device.stream()) {
+  const RankShard& shard = plan.rank(tp_rank);
+  const int64_t vocab_rows = plan.padded_vocab_rows();
+  memory =
+      device.Allocate(StepContextBytes(config, shard, plan.tp_size(), vocab_rows, kernels, limits));
+  Walk walk(memory.data());
+  const Tensors t = LayOut(walk, config, shard, plan.tp_size(), vocab_rows, kernels, limits);
+  residual = t.residual;
+  normed = t.normed;
+  qkv = t.qkv;
+  attention = t.attention;
+  partial = t.partial;
+  gate_up = t.gate_up;
+  activated = t.activated;
+  rope = t.rope;
+  logits = t.logits;
+  gathered_logits = t.gathered_logits;
+  scratch = t.scratch;
+}
+
+}  // namespace kvfold

@@ -1,0 +1,54 @@
+// runtime/model/step_context.h: the activations of one step in flight. A Transformer has no state
+// of its own: two contexts are two steps.
+#pragma once
+
+#include <cstdint>
+
+#include "comm/communicator.h"
+#include "comm/device/device.h"
+#include "models/model_config.h"
+#include "runtime/kernels/kernels.h"
+#include "shard/shard_plan.h"
+
+namespace kvfold {
+
+// The most that one step may bring.
+struct StepLimits {
+  int64_t max_rows = 0;  // tokens of all its sequences
+  int64_t max_sequences = 0;
+  int64_t max_cached_tokens = 0;  // positions of all its sequences together
+  int64_t max_logit_rows = 0;     // rows of logits computed at a time
+  int64_t max_gather_rows = 0;    // rows of logits gathered from all ranks at a time
+  bool operator==(const StepLimits&) const = default;
+};
+
+// Bytes of a StepContext's one allocation. `max_vocab_rows`: ShardPlan::padded_vocab_rows().
+int64_t StepContextBytes(const ModelConfig& config, const RankShard& shard, int tp_size,
+                         int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits);
+
+struct StepContext {
+  StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank, const Kernels& kernels,
+              Device& device, const StepLimits& limits);
+
+  StepLimits limits;
+  Stream& stream;
+  Buffer memory;
+  // Views of the full capacity; a step uses the first rows. Row capacities are multiples of
+  // kRowPadding.
+  TensorView residual;   // f32 [max_rows, hidden]
+  TensorView normed;     // activations [max_rows, hidden]
+  TensorView qkv;        // f32 [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
+  TensorView attention;  // activations [max_rows, n_heads * head_dim]
+  TensorView partial;    // f32 [max_rows, hidden]: this rank's part of a half-layer's output, then
+                         // the sum of all
+  TensorView gate_up;    // f32 [max_rows, 2 ffn]
+  TensorView activated;  // activations [max_rows, ffn]
+  TensorView rope;       // f32 [max_rows, head_dim]
+  TensorView logits;     // f32 [max_logit_rows, padded_vocab_rows]
+  TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
+  std::span<std::byte> scratch;
+
+  PendingCollective reduction;  // of `partial`, between the halves of layers
+};
+
+}  // namespace kvfold

@@ -1,0 +1,162 @@
+#include "runtime/model/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace kvfold {
+
+Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const Weights& weights,
+                         Kernels& kernels, Communicator& communicator)
+    : config_(config),
+      plan_(plan),
+      weights_(weights),
+      kernels_(kernels),
+      communicator_(communicator),
+      heads_(config, plan.rank(communicator.rank())),
+      inv_freq_(RopeInverseFrequencies(config.rope, config.head_dim)) {
+  KVFOLD_CHECK(plan.tp_size() == communicator.size(), "tp_size", plan.tp_size(), "ranks",
+               communicator.size());
+}
+
+void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
+                          std::span<const StepSequence> sequences) {
+  const int64_t rows = embeddings.rows;
+  KVFOLD_CHECK(rows <= context.limits.max_rows && embeddings.cols == config_.hidden, "rows", rows,
+               "max_rows", context.limits.max_rows, "cols", embeddings.cols);
+  positions_.clear();
+  for (const StepSequence& sequence : sequences) {
+    for (int64_t p = sequence.chunk->begin(); p < sequence.chunk->end(); ++p)
+      positions_.push_back(p);
+  }
+  KVFOLD_CHECK(static_cast<int64_t>(positions_.size()) == rows, "positions", positions_.size(),
+               "rows", rows);
+  kernels_.CopyFromHost(embeddings, context.residual.Rows(0, rows));
+  kernels_.FillRopeTable(positions_, inv_freq_, context.rope.Rows(0, rows));
+
+  for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
+    StartAttentionHalf(context, layer, rows, sequences);
+    StartFeedForwardHalf(context, layer, rows);
+  }
+  context.reduction.Await();
+  FinalNorm(context, sequences);
+}
+
+void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
+                                     std::span<const StepSequence> sequences) {
+  const LayerWeights& weights = weights_.layers()[static_cast<size_t>(layer)];
+  const TensorView normed = context.normed.Rows(0, rows);
+  const TensorView qkv = context.qkv.Rows(0, rows);
+  const TensorView attention = context.attention.Rows(0, rows);
+  const TensorView partial = context.partial.Rows(0, rows);
+
+  context.reduction.Await();
+  const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
+  kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta, weights.attention_norm,
+                      static_cast<float>(config_.rms_eps), normed);
+  kernels_.Linear(normed, *weights.qkv, weights.qkv_bias, qkv);
+
+  layer_rows_.clear();
+  int64_t row = 0;
+  for (const StepSequence& sequence : sequences) {
+    const int64_t n_tokens = sequence.chunk->end() - sequence.chunk->begin();
+    layer_rows_.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
+    row += n_tokens;
+  }
+  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads_.view(), layer_rows_);
+  kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
+  kernels_.Linear(attention, *weights.attention_out, nullptr, partial);
+  context.reduction = communicator_.StartAllReduceSum(partial, context.stream);
+}
+
+void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows) {
+  const LayerWeights& weights = weights_.layers()[static_cast<size_t>(layer)];
+  const TensorView normed = context.normed.Rows(0, rows);
+  const TensorView gate_up = context.gate_up.Rows(0, rows);
+  const TensorView activated = context.activated.Rows(0, rows);
+  const TensorView partial = context.partial.Rows(0, rows);
+
+  context.reduction.Await();
+  kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.ffn_norm,
+                      static_cast<float>(config_.rms_eps), normed);
+  kernels_.Linear(normed, *weights.gate_up, nullptr, gate_up);
+  kernels_.GatedActivation(gate_up, activated);
+  kernels_.Linear(activated, *weights.down, nullptr, partial);
+  context.reduction = communicator_.StartAllReduceSum(partial, context.stream);
+}
+
+void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> sequences) {
+  int64_t row = 0;
+  int64_t wanted = 0;
+  for (const StepSequence& sequence : sequences) {
+    row += sequence.chunk->end() - sequence.chunk->begin();
+    const int64_t n = sequence.n_logit_rows;
+    if (n == 0) continue;
+    kernels_.AddRmsNorm(context.residual.Rows(row - n, row), context.partial.Rows(row - n, row),
+                        weights_.final_norm(), static_cast<float>(config_.rms_eps),
+                        context.normed.Rows(wanted, wanted + n));
+    wanted += n;
+  }
+}
+
+TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end) {
+  const int64_t rows = row_end - row_begin;
+  KVFOLD_CHECK(rows <= context.limits.max_logit_rows, "rows", rows, "max_logit_rows",
+               context.limits.max_logit_rows);
+  TensorView logits = context.logits.Rows(0, rows);
+  logits.cols = weights_.vocabulary().shape().n_out;  // the stride stays that of the padded share
+  kernels_.Linear(context.normed.Rows(row_begin, row_end), weights_.vocabulary(), nullptr, logits);
+  return logits;
+}
+
+void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end,
+                               std::span<float> out) {
+  const int64_t rows = row_end - row_begin;
+  KVFOLD_CHECK(rows <= context.limits.max_gather_rows, "rows", rows, "max_gather_rows",
+               context.limits.max_gather_rows);
+  KVFOLD_CHECK(static_cast<int64_t>(out.size()) == rows * config_.vocab_size, "out", out.size(),
+               "rows", rows);
+  ShardLogits(context, row_begin, row_end);
+  const TensorView gathered = context.gathered_logits.Rows(0, communicator_.size() * rows);
+  communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
+  context.stream.Synchronize();
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    const Range vocab = plan_.rank(rank).vocab_rows;
+    if (vocab.size() == 0) continue;
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(out.data() + r * config_.vocab_size + vocab.begin, gathered.Row(rank * rows + r),
+                  static_cast<size_t>(vocab.size()) * sizeof(float));
+    }
+  }
+}
+
+void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
+                                std::span<const int32_t> targets, std::span<RowStats> out) {
+  const auto rows = static_cast<size_t>(row_end - row_begin);
+  KVFOLD_CHECK(targets.size() == rows && out.size() == rows, "targets", targets.size(), "rows",
+               rows);
+  const TensorView logits = ShardLogits(context, row_begin, row_end);
+  const Range vocab = plan_.rank(communicator_.rank()).vocab_rows;
+  shard_targets_.resize(rows);
+  for (size_t r = 0; r < rows; ++r) shard_targets_[r] = targets[r] - vocab.begin;
+  shard_stats_.resize(rows);
+  kernels_.LogitStats(logits, shard_targets_, shard_stats_);
+  all_stats_.resize(rows * static_cast<size_t>(communicator_.size()));
+  communicator_.AllGatherBytes(std::as_bytes(std::span(shard_stats_)),
+                               std::as_writable_bytes(std::span(all_stats_)));
+  for (size_t r = 0; r < rows; ++r) {
+    RowStats total{-std::numeric_limits<float>::infinity(), 0.0f, 0.0f};
+    for (size_t rank = 0; rank < static_cast<size_t>(communicator_.size()); ++rank) {
+      total.max = std::max(total.max, all_stats_[rank * rows + r].max);
+    }
+    for (size_t rank = 0; rank < static_cast<size_t>(communicator_.size()); ++rank) {
+      const RowStats& part = all_stats_[rank * rows + r];
+      if (part.sum_exp > 0.0f) total.sum_exp += part.sum_exp * std::exp(part.max - total.max);
+      total.target += part.target;  // only one rank has it
+    }
+    out[r] = total;
+  }
+}
+
+}  // namespace kvfold
