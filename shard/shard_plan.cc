@@ -8,8 +8,8 @@
 namespace kvfold {
 namespace {
 
-constexpr int64_t kUnit =
-    64;  // columns of the FFN, rows of the vocabulary: what a matrix product takes at a time
+// Columns of the FFN or rows of the vocabulary that stay together.
+constexpr int64_t kUnit = 64;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
