@@ -78,8 +78,8 @@ TEST(BlocksForTest, EdgesAndLargeNumbers) {
   EXPECT_THROW(KvPool::BlocksFor(layout, 1, 1, 0), std::logic_error);
 }
 
-// The bound holds for real caches: nothing is refused, and every block is used at some time by the
-// longest walk.
+// The bound holds for real caches: nothing is refused, and the group that sees all ends without a
+// free block.
 TEST(BlocksForTest, IsEnoughForAFold) {
   CpuDevice device(1);
   for (const int64_t chunk : {1, 7, 100, 128, 200}) {
