@@ -1,0 +1,60 @@
+#include "models/tokenizer/normalizer.h"
+
+#include <unicode/bytestream.h>
+#include <unicode/normalizer2.h>
+#include <unicode/uniset.h>
+#include <unicode/unistr.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "comm/error.h"
+
+namespace kvfold {
+namespace {
+
+void Check(UErrorCode code) {
+  if (U_FAILURE(code)) {
+    throw Error(ErrorCode::kFailed,
+                fmt::format("ICU cannot normalize to NFC: {}", u_errorName(code)));
+  }
+}
+
+const icu::Normalizer2& Nfc() {
+  static const icu::FilteredNormalizer2* const normalizer = [] {
+    UErrorCode code = U_ZERO_ERROR;
+    const icu::Normalizer2* all = icu::Normalizer2::getNFCInstance(code);
+    Check(code);
+    auto* known = new icu::UnicodeSet(icu::UnicodeString(u"[:age=9.0:]"), code);
+    Check(code);
+    known->freeze();
+    return new icu::FilteredNormalizer2(*all, *known);  // both live as long as the process
+  }();
+  return *normalizer;
+}
+
+}  // namespace
+
+std::string_view NormalizeNfc(std::string_view text, std::string& storage) {
+  // Characters below U+0300 (CC 80 in UTF-8) neither combine nor decompose.
+  const auto below = [](char c) { return static_cast<uint8_t>(c) < 0xCC; };
+  if (std::all_of(text.begin(), text.end(), below)) return text;
+  if (text.size() > std::numeric_limits<int32_t>::max()) {
+    throw InputError(fmt::format(
+        "a text of {} bytes is to be normalized in one piece, and at most 2147483647 can be",
+        text.size()));
+  }
+  const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
+  UErrorCode code = U_ZERO_ERROR;
+  const bool already = Nfc().isNormalizedUTF8(piece, code);
+  Check(code);
+  if (already) return text;
+  storage.clear();
+  icu::StringByteSink<std::string> sink(&storage, static_cast<int32_t>(text.size()));
+  Nfc().normalizeUTF8(0, piece, sink, nullptr, code);
+  Check(code);
+  return storage;
+}
+
+}  // namespace kvfold

@@ -1,0 +1,14 @@
+// models/tokenizer/tokenizer_json.h: reads Hugging Face's tokenizer.json. Private to the tokenizer.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "models/tokenizer/tokenizer.h"
+
+namespace kvfold {
+
+// Throws InputError naming the file, the field, what was found and what was expected.
+std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path);
+
+}  // namespace kvfold

@@ -1,0 +1,139 @@
+#include "models/tokenizer/utf8.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace kvfold {
+namespace {
+
+struct Scan {
+  size_t bytes = 0;       // of the well-formed character, or of the maximal subpart
+  bool complete = false;  // a whole character
+  bool cut_off = false;   // the text ended before the character did
+};
+
+// What begins at text[offset].
+Scan ScanCharacter(std::string_view text, size_t offset) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[offset + i]); };
+  const uint8_t lead = byte(0);
+  if (lead < 0x80) return {1, true, false};
+  size_t length = 0;
+  uint8_t low = 0x80, high = 0xBF;  // bounds of the second byte
+  if (lead >= 0xC2 && lead <= 0xDF) {
+    length = 2;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    length = 3;
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    length = 4;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;
+  } else {
+    return {1, false, false};
+  }
+  for (size_t i = 1; i < length; ++i) {
+    if (offset + i == text.size()) return {i, false, true};
+    if (byte(i) < low || byte(i) > high) return {i, false, false};
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {length, true, false};
+}
+
+// Length of the run of ASCII from `offset`, eight bytes at a time.
+size_t AsciiRun(std::string_view text, size_t offset) {
+  size_t end = offset;
+  while (text.size() - end >= sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + end, sizeof(word));
+    if ((word & 0x8080808080808080u) != 0) break;
+    end += sizeof(word);
+  }
+  while (end < text.size() && static_cast<uint8_t>(text[end]) < 0x80) ++end;
+  return end - offset;
+}
+
+}  // namespace
+
+size_t FindInvalidUtf8(std::string_view text) {
+  size_t offset = 0;
+  while (offset < text.size()) {
+    offset += AsciiRun(text, offset);
+    if (offset == text.size()) break;
+    const Scan scan = ScanCharacter(text, offset);
+    if (!scan.complete) return offset;
+    offset += scan.bytes;
+  }
+  return std::string_view::npos;
+}
+
+char32_t NextCodePoint(std::string_view text, size_t& offset) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[offset + i]); };
+  const uint8_t lead = byte(0);
+  char32_t code_point = lead;
+  size_t length = 1;
+  if (lead >= 0xF0) {
+    length = 4;
+    code_point = lead & 0x07u;
+  } else if (lead >= 0xE0) {
+    length = 3;
+    code_point = lead & 0x0Fu;
+  } else if (lead >= 0xC0) {
+    length = 2;
+    code_point = lead & 0x1Fu;
+  }
+  for (size_t i = 1; i < length; ++i) code_point = code_point << 6 | (byte(i) & 0x3Fu);
+  offset += length;
+  return code_point;
+}
+
+size_t PreviousCodePoint(std::string_view text, size_t offset) {
+  do {
+    --offset;
+  } while (offset > 0 && (static_cast<uint8_t>(text[offset]) & 0xC0) == 0x80);
+  return offset;
+}
+
+void AppendUtf8(std::string& out, char32_t code_point) {
+  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
+  if (code_point < 0x80) {
+    put(code_point);
+  } else if (code_point < 0x800) {
+    put(0xC0 | code_point >> 6);
+    put(0x80 | (code_point & 0x3F));
+  } else if (code_point < 0x10000) {
+    put(0xE0 | code_point >> 12);
+    put(0x80 | (code_point >> 6 & 0x3F));
+    put(0x80 | (code_point & 0x3F));
+  } else {
+    put(0xF0 | code_point >> 18);
+    put(0x80 | (code_point >> 12 & 0x3F));
+    put(0x80 | (code_point >> 6 & 0x3F));
+    put(0x80 | (code_point & 0x3F));
+  }
+}
+
+void AppendLossyUtf8(std::string& out, std::string_view bytes) {
+  size_t offset = 0;
+  while (offset < bytes.size()) {
+    const size_t invalid = FindInvalidUtf8(bytes.substr(offset));
+    out += bytes.substr(offset, invalid);
+    if (invalid == std::string_view::npos) return;
+    offset += invalid;
+    out += "\xEF\xBF\xBD";
+    offset += ScanCharacter(bytes, offset).bytes;
+  }
+}
+
+size_t UnfinishedUtf8Bytes(std::string_view bytes) {
+  for (size_t back = 1; back <= std::min<size_t>(3, bytes.size()); ++back) {
+    const size_t offset = bytes.size() - back;
+    if ((static_cast<uint8_t>(bytes[offset]) & 0xC0) == 0x80) continue;
+    const Scan scan = ScanCharacter(bytes, offset);
+    return scan.cut_off && scan.bytes == back ? back : 0;
+  }
+  return 0;
+}
+
+}  // namespace kvfold
