@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches what the tests read beyond the repository, and prints it as shell assignments:
 #     eval "$(scripts/fetch_test_data.sh)"
-# KVFOLD_DEMO_MODEL is the demo model; KVFOLD_LLAMA3_TOKENIZER a folder with Llama 3's tokenizer.json, converted from the
-# tiktoken file in the Python package llama-models. Exits 2 after one sentence where they cannot be had.
+# KVFOLD_DEMO_MODEL is the demo model; KVFOLD_LLAMA3_TOKENIZER Llama 3's tokenizer.json, converted from the tiktoken file
+# in the Python package llama-models. Exits 2 after one sentence where they cannot be had.
 set -euo pipefail
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib/cache.sh
@@ -13,19 +13,17 @@ ranks=$(cached_member llama-models 0.3.0 7f77f78ff13fca09f70d76a376aff6414cd9016
   llama_models/llama3/tokenizer.model \
   llama3_tokenizer.model 82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55)
 
-# The conversion depends on the script: another script, another folder.
+# The conversion depends on the script: another script, another file.
 converter="$scripts/tiktoken_to_tokenizer_json.py"
-version=$(sha256sum "$converter" | cut -c 1-12)
-llama3="$kvfold_cache/llama3_tokenizer_$version"
-if [[ ! -f $llama3/tokenizer.json ]]; then
-  folder=$(mktemp -d "$kvfold_cache/.convert.XXXXXX")
-  trap 'rm -rf "$folder"' EXIT
-  if ! python3 "$converter" "$ranks" "$folder/made" >&2 || [[ ! -f $folder/made/tokenizer.json ]]; then
+llama3="$kvfold_cache/llama3_tokenizer_$(sha256sum "$converter" | cut -c 1-12).json"
+if [[ ! -s $llama3 ]]; then
+  made=$(mktemp "$kvfold_cache/.convert.XXXXXX")
+  trap 'rm -f "$made"' EXIT
+  if ! python3 "$converter" "$ranks" "$made" >&2; then
     echo "cannot convert $ranks to a tokenizer.json" >&2
     exit 2
   fi
-  # A rename: another process sees all of the folder or none; where it was first, its folder is as good.
-  mv -T "$folder/made" "$llama3" 2>/dev/null || [[ -f $llama3/tokenizer.json ]]
+  mv "$made" "$llama3" # a rename: another process sees all of the file or none
 fi
 
 printf 'export KVFOLD_DEMO_MODEL=%q\n' "$demo_model"

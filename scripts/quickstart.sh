@@ -6,8 +6,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # The demo's question, and what its answer must hold.
-question="Who published this license?"
-expected="Free Software Foundation"
+question="What is this document called, and who published it?"
+expected="Lesser General Public License"
 document=/usr/share/common-licenses/LGPL-2.1
 ranks=2
 model=""

@@ -158,9 +158,9 @@ class QuickStart(Sandbox):
         self.document.write_text("words")
 
     def test_right_answer(self):
-        done = self.run_script("quickstart.sh", ANSWER="It was the Free Software Foundation.")
+        done = self.run_script("quickstart.sh", ANSWER="The Lesser General Public License.")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stdout, "It was the Free Software Foundation.\n")
+        self.assertEqual(done.stdout, "The Lesser General Public License.\n")
         build, run = self.calls()[-2:]
         self.assertTrue(build.endswith("--target kvfold"), build)
         for words in ("--oversubscribe --bind-to none", "-n 2 ", "/build/release/launcher/kvfold run", "--chat", "demo.gguf"):
@@ -172,12 +172,12 @@ class QuickStart(Sandbox):
         self.assertIn("does not hold", done.stderr)
 
     def test_failed_run_fails(self):
-        self.fake("mpirun", 'echo "It was the Free Software Foundation."; exit 3')
+        self.fake("mpirun", 'echo "The Lesser General Public License."; exit 3')
         self.assertEqual(self.run_script("quickstart.sh").returncode, 3)
 
     def test_failed_build_fails(self):
         self.fake("cmake", "[[ $1 != --build ]]")
-        self.assertNotEqual(self.run_script("quickstart.sh", ANSWER="Free Software Foundation").returncode, 0)
+        self.assertNotEqual(self.run_script("quickstart.sh", ANSWER="Lesser General Public License").returncode, 0)
 
     def test_own_model_has_no_known_answer(self):
         done = self.run_script("quickstart.sh", "--model", str(self.model), "--ranks", "3", ANSWER="Anything.")
