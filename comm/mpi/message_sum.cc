@@ -8,8 +8,8 @@
 namespace kvfold::internal {
 namespace {
 
-// Up to here the second exchange costs more than the bytes that it saves (docs of the measurement:
-// tests/comm/all_reduce_bench.cc).
+// Up to here the second exchange costs more than the bytes that it saves, by
+// tests/comm/all_reduce_bench.cc.
 constexpr int64_t kGatheredElements = 4096;
 // Large enough that the cost of a message is lost in its bytes, small enough for the last-level
 // cache.

@@ -25,7 +25,9 @@ using std::chrono::milliseconds;
 constexpr int64_t kPieceElements = int64_t{1} << 16;
 constexpr int64_t kGatheredElements = 2048;
 
-constexpr microseconds kSpinBudget{20};
+// Shorter than a turn of the scheduler: where two ranks share a core, the one that waits must leave
+// it.
+constexpr microseconds kSpinBudget{1};
 constexpr milliseconds kYieldBudget{2};
 constexpr microseconds kNap{50};  // lost at most, in a wait of at least kYieldBudget
 

@@ -63,20 +63,44 @@ TEST(ThreadPool, RunsOneItemAndPoolsOfOneInTheCaller) {
   one.ParallelFor(100, expect_caller);
 }
 
-TEST(ThreadPool, UsesItsWorkers) {
-  // Two items that wait for each other end only if two threads take them.
-  ThreadPool pool(2);
-  for (int round = 0; round < 10; ++round) {
+// Two items that wait for each other end only if two threads take them. False after 20 s.
+bool AllInside(std::atomic<int>& n_inside, int n_expected) {
+  ++n_inside;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (n_inside.load() < n_expected && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  return n_inside.load() >= n_expected;
+}
+
+// Also while a worker is just about to fall asleep, or has for long.
+TEST(ThreadPool, WakesItsWorkers) {
+  for (const int spin_us : {0, 20}) {
+    ThreadPool pool(2, microseconds(spin_us));
+    for (int round = 0; round < 3000; ++round) {
+      std::atomic<int> n_inside{0};
+      std::atomic<bool> together{true};
+      pool.ParallelFor(2, [&](int64_t, int) {
+        if (!AllInside(n_inside, 2)) together = false;
+      });
+      ASSERT_TRUE(together.load()) << "round " << round << ", spin " << spin_us;
+      if (round % 50 == 0) std::this_thread::sleep_for(microseconds(200));
+    }
+  }
+}
+
+TEST(ThreadPool, WaitsForTheSlowestWorker) {
+  for (const int spin_us : {0, 100, 100000}) {  // the caller sleeps at once, soon, or spins on
+    ThreadPool pool(2, microseconds(spin_us));
     std::atomic<int> n_inside{0};
-    pool.ParallelFor(2, [&](int64_t, int) {
-      ++n_inside;
-      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-      while (n_inside.load() < 2 && std::chrono::steady_clock::now() < deadline) {
-        std::this_thread::yield();
-      }
-      EXPECT_EQ(n_inside.load(), 2);
+    bool is_done = false;  // not atomic: ParallelFor's return orders it
+    pool.ParallelFor(2, [&](int64_t, int worker) {
+      EXPECT_TRUE(AllInside(n_inside, 2));
+      if (worker == 0) return;
+      std::this_thread::sleep_for(milliseconds(20));
+      is_done = true;
     });
-    if (round % 3 == 0) std::this_thread::sleep_for(milliseconds(2));  // the worker falls asleep
+    EXPECT_TRUE(is_done) << "spin " << spin_us;
   }
 }
 
