@@ -1,1 +1,3 @@
-kvfold_test(models_checkpoint SOURCES gguf_test.cc DEPENDS kvfold::models)
+kvfold_test(models_checkpoint
+  SOURCES checkpoint_test.cc config_gguf_test.cc config_test.cc gguf_test.cc rope_test.cc
+  DEPENDS kvfold::models nlohmann_json::nlohmann_json)

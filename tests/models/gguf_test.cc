@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "comm/error.h"
+#include "tests/models/error_of.h"
 #include "tests/models/gguf_writer.h"
 #include "tests/models/temp_folder.h"
 
@@ -16,16 +17,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// The message of the InputError that `action` throws; "" where it throws none.
-std::string ErrorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
-}
 
 GgufWriter SmallFile() {
   GgufWriter writer;

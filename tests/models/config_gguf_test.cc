@@ -1,0 +1,185 @@
+// ModelConfig from GGUF: what is read, what is refused, and that each switch is seen.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "models/model_config.h"
+#include "tests/models/error_of.h"
+#include "tests/models/gguf_writer.h"
+#include "tests/models/temp_folder.h"
+
+namespace kvfold {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+GgufWriter Gguf(const std::string& architecture) {
+  GgufWriter writer;
+  writer.String("general.architecture", architecture);
+  writer.Uint32(architecture + ".block_count", 2);
+  writer.Uint32(architecture + ".context_length", 512);
+  writer.Uint32(architecture + ".embedding_length", 64);
+  writer.Uint32(architecture + ".feed_forward_length", 160);
+  writer.Uint32(architecture + ".attention.head_count", 8);
+  writer.Uint32(architecture + ".attention.head_count_kv", 2);
+  writer.Float32(architecture + ".attention.layer_norm_rms_epsilon", 0.25f);
+  writer.Uint32(architecture + ".vocab_size", 20);
+  writer.Uint32("tokenizer.ggml.bos_token_id", 1);
+  writer.Uint32("tokenizer.ggml.eos_token_id", 2);
+  return writer;
+}
+
+class GgufConfig : public testing::Test {
+ protected:
+  ModelConfig Read(const GgufWriter& writer, const ConfigOptions& options = {}) {
+    return ReadModelConfig(folder_.Write("m.gguf", writer.Bytes()), options);
+  }
+  ModelConfig With(const std::function<void(GgufWriter&)>& edit,
+                   const std::string& architecture = "llama") {
+    GgufWriter writer = Gguf(architecture);
+    edit(writer);
+    return Read(writer);
+  }
+  std::string Error(const std::function<void(GgufWriter&)>& edit,
+                    const std::string& architecture = "llama") {
+    return ErrorOf([&] { With(edit, architecture); });
+  }
+  TempFolder folder_;
+};
+
+TEST_F(GgufConfig, ReadsLlama) {
+  const ModelConfig config = Read(Gguf("llama"));
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.n_layers, 2);
+  EXPECT_EQ(config.hidden, 64);
+  EXPECT_EQ(config.n_heads, 8);
+  EXPECT_EQ(config.n_kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.ffn_dim, 160);
+  EXPECT_EQ(config.vocab_size, 20);
+  EXPECT_EQ(config.max_positions, 512);
+  EXPECT_EQ(config.rms_eps, 0.25);
+  EXPECT_EQ(config.rope.theta, 10000.0);
+  EXPECT_TRUE(config.tie_embeddings);
+  EXPECT_FALSE(config.qkv_bias);
+  EXPECT_THAT(config.layer_windows, ElementsAre(0, 0));
+  EXPECT_EQ(config.bos_id, 1);
+  EXPECT_THAT(config.eos_ids, ElementsAre(2));
+}
+
+TEST_F(GgufConfig, ReadsSwitches) {
+  EXPECT_TRUE(Read(Gguf("qwen2")).qkv_bias);
+  EXPECT_TRUE(With([](auto& w) { w.Float32Tensor("blk.0.attn_q.bias", {1}, {0}); }).qkv_bias);
+  EXPECT_FALSE(With([](auto& w) { w.Float32Tensor("output.weight", {1}, {0}); }).tie_embeddings);
+  EXPECT_EQ(With([](auto& w) {
+              w.Uint32("llama.attention.key_length", 24);
+              w.Uint32("llama.attention.value_length", 24);
+              w.Uint32("llama.rope.dimension_count", 24);
+            }).head_dim,
+            24);
+  EXPECT_THAT(With([](auto& w) { w.Uint32("llama.attention.sliding_window", 9); }).layer_windows,
+              ElementsAre(9, 9));
+  EXPECT_EQ(With([](auto& w) {
+              w.Float32Tensor("token_embd.weight", {1, 30}, std::vector<float>(30));
+            }).vocab_size,
+            30);
+  EXPECT_THAT(With([](auto& w) {
+                w.Uint32("tokenizer.ggml.eot_token_id", 5);
+                w.Uint32("tokenizer.ggml.eom_token_id", 0xFFFFFFFF);
+              }).eos_ids,
+              ElementsAre(2, 5));
+}
+
+TEST_F(GgufConfig, ReadsRope) {
+  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.freq_base", 5e5f); }).rope.theta, 5e5);
+  const RopeConfig linear = With([](auto& w) {
+                              w.String("llama.rope.scaling.type", "linear");
+                              w.Float32("llama.rope.scaling.factor", 4);
+                            }).rope;
+  EXPECT_EQ(linear.scaling, RopeConfig::Scaling::kLinear);
+  EXPECT_EQ(linear.factor, 4.0);
+  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.scale_linear", 4); }).rope, linear);
+  EXPECT_EQ(With([](auto& w) { w.String("llama.rope.scaling.type", "none"); }).rope, RopeConfig{});
+  const RopeConfig factors = With([](auto& w) {
+                               w.Float32Tensor("rope_freqs.weight", {4}, {1, 1, 2, 8});
+                             }).rope;
+  EXPECT_EQ(factors.scaling, RopeConfig::Scaling::kFactors);
+  EXPECT_THAT(factors.freq_factors, ElementsAre(1, 1, 2, 8));
+}
+
+TEST_F(GgufConfig, RefusesByName) {
+  const std::pair<std::function<void(GgufWriter&)>, const char*> edits[] = {
+      {[](auto& w) { w.String("llama.rope.scaling.type", "yarn"); },
+       "rope.scaling.type is \"yarn\""},
+      {[](auto& w) { w.Float32("llama.rope.scaling.factor", -2); }, "RoPE factor is -2"},
+      {[](auto& w) {
+         w.Float32Tensor("rope_freqs.weight", {3}, {1, 1, 1});
+       },
+       "has 3 elements, expected 4"},
+      {[](auto& w) {
+         w.Float32Tensor("rope_freqs.weight", {4}, {1, 0, 1, 1});
+       },
+       "an element of rope_freqs.weight is 0"},
+      {[](auto& w) { w.Tensor("rope_freqs.weight", {4}, 1, "12345678"); }, "is of type F16"},
+      {[](auto& w) { w.Uint32("llama.rope.dimension_count", 4); },
+       "llama.rope.dimension_count is 4, expected 8"},
+      {[](auto& w) { w.Uint32("llama.attention.value_length", 4); },
+       "llama.attention.value_length is 4"},
+      {[](auto& w) { w.Uint32("llama.expert_count", 8); }, "llama.expert_count is 8, expected 0"},
+      {[](auto& w) { w.Float32("llama.attention.scale", 2); },
+       "metadata key \"llama.attention.scale\" is not supported"},
+      {[](auto& w) { w.Float32Tensor("blk.0.attn_q_norm.weight", {1}, {1}); },
+       "tensor \"blk.0.attn_q_norm.weight\" is not supported"},
+      {[](auto& w) { w.Float32Tensor("blk.0.attn_output.bias", {1}, {1}); },
+       "tensor \"blk.0.attn_output.bias\" is not supported"},
+  };
+  for (const auto& [edit, message] : edits) {
+    EXPECT_THAT(Error(edit), HasSubstr(message));
+    EXPECT_THAT(Error(edit), HasSubstr("m.gguf"));
+  }
+  EXPECT_THAT(Error([](auto& w) { w.Uint32("qwen2.attention.sliding_window", 9); }, "qwen2"),
+              HasSubstr("attention.sliding_window is 9"));
+  EXPECT_THAT(ErrorOf([&] { Read(Gguf("gemma")); }),
+              HasSubstr("general.architecture is \"gemma\", expected \"llama\" or \"qwen2\""));
+  GgufWriter ignored = Gguf("llama");
+  ignored.Float32("llama.attention.scale", 2);
+  EXPECT_NO_THROW(Read(ignored, {.ignored_keys = {"llama.attention.scale"}}));
+}
+
+TEST_F(GgufConfig, TakesArraysOfOneNumber) {
+  GgufWriter writer;
+  writer.String("general.architecture", "llama");
+  for (const char* key : {"block_count", "context_length", "embedding_length", "vocab_size"}) {
+    writer.Uint32(std::string("llama.") + key, 16);
+  }
+  writer.Float32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  writer.Uint32("llama.attention.head_count", 4);
+  GgufWriter same = writer;
+  same.NumberArray<int32_t>("llama.feed_forward_length", GgufType::kInt32, {48, 48});
+  EXPECT_EQ(Read(same).ffn_dim, 48);
+  for (const std::vector<int32_t>& by_layer : {std::vector<int32_t>{48, 64}, {}}) {
+    GgufWriter differing = writer;
+    differing.NumberArray<int32_t>("llama.feed_forward_length", GgufType::kInt32, by_layer);
+    EXPECT_THAT(ErrorOf([&] { Read(differing); }), HasSubstr("feed_forward_length differs"));
+  }
+  EXPECT_THAT(ErrorOf([&] { Read(writer); }), HasSubstr("no key \"llama.feed_forward_length\""));
+}
+
+TEST(Fixtures, GgufOfGgufPy) {
+  const ModelConfig config = ReadModelConfig(std::filesystem::path(KVFOLD_FIXTURES) /
+                                             "checkpoint/split-00001-of-00003.gguf");
+  EXPECT_EQ(config.n_heads, 4);
+  EXPECT_EQ(config.n_kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 4);
+  EXPECT_EQ(config.vocab_size, 10);
+  EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::kFactors);  // in the last file
+  EXPECT_EQ(config.rope.freq_factors.size(), 2u);
+  EXPECT_TRUE(config.tie_embeddings);
+  EXPECT_TRUE(config.qkv_bias);
+  EXPECT_THAT(config.eos_ids, ElementsAre(2, 7));
+}
+
+}  // namespace
+}  // namespace kvfold

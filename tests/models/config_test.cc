@@ -1,0 +1,336 @@
+// ModelConfig from config.json: what is read, what is refused, and that each switch is seen; and
+// the shipped ones.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <nlohmann/json.hpp>
+
+#include "models/model_config.h"
+#include "tests/models/error_of.h"
+#include "tests/models/temp_folder.h"
+
+namespace kvfold {
+namespace {
+
+using nlohmann::json;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+json Base(const std::string& family) {
+  json base = json::parse(R"({
+    "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+    "intermediate_size": 160, "vocab_size": 256, "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5, "rope_theta": 20000.0, "hidden_act": "silu",
+    "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16", "transformers_version": "4.40"
+  })");
+  base["model_type"] = family;
+  base["architectures"] = {family == "llama"     ? "LlamaForCausalLM"
+                           : family == "mistral" ? "MistralForCausalLM"
+                                                 : "Qwen2ForCausalLM"};
+  if (family == "mistral") base["sliding_window"] = nullptr;
+  return base;
+}
+
+class JsonConfig : public testing::Test {
+ protected:
+  ModelConfig Read(const json& config, const ConfigOptions& options = {}) {
+    folder_.Write("config.json", config.dump());
+    return ReadModelConfig(folder_.path(), options);
+  }
+  // Merged into the base of `family`: the config, and the message it is refused with.
+  ModelConfig With(const std::string& family, const std::string& changes) {
+    json config = Base(family);
+    config.update(json::parse(changes));
+    return Read(config);
+  }
+  std::string Error(const std::string& family, const std::string& changes) {
+    return ErrorOf([&] { With(family, changes); });
+  }
+  TempFolder folder_;
+};
+
+TEST_F(JsonConfig, ReadsLlama) {
+  const ModelConfig config = Read(Base("llama"));
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.n_layers, 4);
+  EXPECT_EQ(config.hidden, 64);
+  EXPECT_EQ(config.n_heads, 8);
+  EXPECT_EQ(config.n_kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.ffn_dim, 160);
+  EXPECT_EQ(config.vocab_size, 256);
+  EXPECT_EQ(config.max_positions, 2048);
+  EXPECT_EQ(config.rms_eps, 1e-5);
+  EXPECT_EQ(config.rope.theta, 20000.0);
+  EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::kNone);
+  EXPECT_FALSE(config.tie_embeddings);
+  EXPECT_FALSE(config.qkv_bias);
+  EXPECT_THAT(config.layer_windows, ElementsAre(0, 0, 0, 0));
+  EXPECT_EQ(config.bos_id, 1);
+  EXPECT_THAT(config.eos_ids, ElementsAre(2));
+  EXPECT_EQ(ReadModelConfig(folder_.path() / "config.json"), config);
+}
+
+TEST_F(JsonConfig, ReadsSwitches) {
+  EXPECT_TRUE(With("llama", R"({"tie_word_embeddings": true})").tie_embeddings);
+  EXPECT_TRUE(With("qwen2", "{}").qkv_bias);
+  EXPECT_EQ(With("llama", R"({"head_dim": 24})").head_dim, 24);
+  EXPECT_EQ(With("llama", R"({"head_dim": null})").head_dim, 8);
+  EXPECT_EQ(With("llama", R"({"num_key_value_heads": null})").n_kv_heads, 8);
+  json config = Base("llama");
+  config.erase("num_key_value_heads");
+  EXPECT_EQ(Read(config).n_kv_heads, 8);
+  config.erase("model_type");
+  EXPECT_EQ(Read(config).architecture, "llama");
+}
+
+// Both spellings, and both names of the type.
+TEST_F(JsonConfig, ReadsRope) {
+  const RopeConfig linear =
+      With("llama", R"({"rope_scaling": {"type": "linear", "factor": 4}})").rope;
+  EXPECT_EQ(linear.scaling, RopeConfig::Scaling::kLinear);
+  EXPECT_EQ(linear.factor, 4.0);
+  EXPECT_EQ(linear.theta, 20000.0);
+  json config = Base("llama");
+  config.erase("rope_theta");
+  EXPECT_EQ(Read(config).rope.theta, 10000.0);
+  config["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 4}, {"rope_theta", 20000}};
+  EXPECT_EQ(Read(config).rope, linear);
+
+  const std::string settings = R"("factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0)";
+  const RopeConfig llama3 =
+      With("llama", R"({"rope_scaling": {"rope_type": "llama3", )" + settings +
+                        R"(, "original_max_position_embeddings": 64}})")
+          .rope;
+  EXPECT_EQ(llama3.scaling, RopeConfig::Scaling::kLlama3);
+  EXPECT_EQ(llama3.factor, 8.0);
+  EXPECT_EQ(llama3.low_freq_factor, 1.0);
+  EXPECT_EQ(llama3.high_freq_factor, 4.0);
+  EXPECT_EQ(llama3.original_max_positions, 64);
+  const RopeConfig by_default =
+      With("llama", R"({"rope_parameters": {"rope_type": "llama3", )" + settings + "}}").rope;
+  EXPECT_EQ(by_default.original_max_positions, 2048);
+  EXPECT_EQ(With("llama", R"({"rope_parameters": {"rope_type": "default"}})").rope.theta, 20000.0);
+}
+
+TEST_F(JsonConfig, RefusesRope) {
+  const auto scaling = [&](const std::string& fields) {
+    return Error("llama", R"({"rope_scaling": {)" + fields + "}}");
+  };
+  EXPECT_THAT(scaling(R"("type": "yarn", "factor": 4)"),
+              HasSubstr("rope_scaling.type is \"yarn\""));
+  EXPECT_THAT(scaling(R"("rope_type": "dynamic")"), HasSubstr("rope_scaling.rope_type is"));
+  EXPECT_THAT(scaling(R"("type": "linear")"), HasSubstr("rope_scaling.factor is missing"));
+  EXPECT_THAT(scaling(R"("type": "linear", "factor": 0)"), HasSubstr("RoPE factor is 0"));
+  EXPECT_THAT(scaling(R"("type": "linear", "factor": "4")"), HasSubstr("expected a finite number"));
+  EXPECT_THAT(scaling(R"("type": "linear", "factor": 2, "attention_factor": 2)"),
+              HasSubstr("\"rope_scaling.attention_factor\" is 2, which is not supported"));
+  EXPECT_THAT(scaling(R"("type": "linear", "rope_type": "llama3", "factor": 2)"),
+              HasSubstr("the same as rope_type"));
+  EXPECT_THAT(scaling(R"("rope_theta": 5)"), HasSubstr("rope_scaling.rope_theta is 5"));
+  EXPECT_THAT(scaling(R"("partial_rotary_factor": 0.5)"),
+              HasSubstr("partial_rotary_factor is 0.5"));
+  EXPECT_THAT(scaling(R"("rope_type": "llama3", "factor": 8, "low_freq_factor": 4,
+                         "high_freq_factor": 4)"),
+              HasSubstr("expected more than low_freq_factor"));
+  EXPECT_THAT(Error("llama", R"({"rope_scaling": {"type": "default"},
+                                 "rope_parameters": {"rope_type": "default"}})"),
+              HasSubstr("rope_parameters is given too"));
+  EXPECT_THAT(Error("llama", R"({"rope_theta": -1})"), HasSubstr("rope_theta is -1"));
+  EXPECT_THAT(Error("llama", R"({"rope_theta": 1e300})"), HasSubstr("within float32"));
+  EXPECT_THAT(Error("llama", R"({"rope_scaling": 4})"), HasSubstr("rope_scaling is 4"));
+}
+
+TEST_F(JsonConfig, WindowsOfMistral) {
+  EXPECT_THAT(With("mistral", "{}").layer_windows, Each(0));
+  EXPECT_THAT(With("mistral", R"({"sliding_window": 9})").layer_windows, ElementsAre(9, 9, 9, 9));
+  EXPECT_THAT(
+      With("mistral", R"({"sliding_window": 9, "use_sliding_window": false})").layer_windows,
+      Each(0));
+  json config = Base("mistral");
+  config.erase("sliding_window");  // transformers' default
+  EXPECT_THAT(Read(config).layer_windows, Each(4096));
+  EXPECT_THAT(Error("mistral", R"({"sliding_window": 0})"), HasSubstr("sliding_window is 0"));
+  EXPECT_THAT(Error("mistral", R"({"sliding_window": -1})"), HasSubstr("sliding_window is -1"));
+  EXPECT_THAT(Error("mistral", R"({"sliding_window": 9, "layer_types":
+      ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]})"),
+              HasSubstr("layer_types"));
+  EXPECT_THAT(Error("llama", R"({"sliding_window": 9})"), HasSubstr("not supported"));
+}
+
+TEST_F(JsonConfig, WindowsOfQwen2) {
+  EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1})").layer_windows,
+              Each(0));
+  EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1,
+                                "use_sliding_window": false})")
+                  .layer_windows,
+              Each(0));
+  const std::string slides = R"("use_sliding_window": true, "sliding_window": 9)";
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 1})").layer_windows,
+              ElementsAre(0, 9, 9, 9));
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 4})").layer_windows, Each(0));
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 0})").layer_windows, Each(9));
+  EXPECT_THAT(With("qwen2", "{" + slides + "}").layer_windows, Each(0));  // from layer 28
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 0, "layer_types":
+      ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]})")
+                  .layer_windows,
+              ElementsAre(9, 0, 0, 9));
+  EXPECT_THAT(Error("qwen2", R"({"layer_types": ["full_attention"]})"),
+              HasSubstr("one entry for each of 4 layers"));
+  EXPECT_THAT(Error("qwen2", "{" + slides + R"(, "layer_types": ["a", "b", "c", "d"]})"),
+              HasSubstr("layer_types"));
+  EXPECT_THAT(Error("qwen2", R"({"layer_types": ["sliding_attention", "full_attention",
+                                 "full_attention", "full_attention"]})"),
+              HasSubstr("no sliding window"));
+}
+
+TEST_F(JsonConfig, RefusesBySwitch) {
+  const std::pair<const char*, const char*> switches[] = {
+      {R"({"attention_bias": true})", "\"attention_bias\" is true, which is not supported"},
+      {R"({"mlp_bias": true})", "\"mlp_bias\" is true"},
+      {R"({"hidden_act": "gelu"})", "hidden_act is \"gelu\", expected \"silu\""},
+      {R"({"pretraining_tp": 2})", "pretraining_tp is 2, expected 1"},
+      {R"({"quantization_config": {"bits": 4}})", "\"quantization_config\" is {\"bits\":4}"},
+      {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor is 0.5, expected 1"},
+      {R"({"num_local_experts": 8})", "\"num_local_experts\" is 8"},
+      {R"({"a key\n": 1})", "\"a key\\n\" is 1"},
+      {R"({"model_type": "gemma"})", "model_type is \"gemma\", expected llama, mistral or qwen2"},
+      {R"({"model_type": "mistral"})", "architectures is [\"LlamaForCausalLM\"]"},
+      {R"({"architectures": ["LlamaForSequenceClassification"]})", "architectures is"},
+      {R"({"architectures": []})", "architectures is []"},
+  };
+  for (const auto& [changes, message] : switches) {
+    EXPECT_THAT(Error("llama", changes), HasSubstr(message)) << changes;
+    EXPECT_THAT(Error("llama", changes), HasSubstr("config.json")) << changes;
+  }
+  for (const char* harmless :
+       {R"({"attention_bias": false})", R"({"quantization_config": null})",
+        R"({"pretraining_tp": 1})", R"({"partial_rotary_factor": 1.0})", R"({"use_cache": true})",
+        R"({"transformers.js_config": {"kv_cache_dtype": {}}})", R"({"hidden_act": "swish"})"}) {
+    EXPECT_EQ(Error("llama", harmless), "") << harmless;
+  }
+}
+
+TEST_F(JsonConfig, IgnoresWhatItIsToldTo) {
+  json config = Base("llama");
+  config["attention_bias"] = true;
+  config["pretraining_tp"] = 2;
+  config["rope_scaling"] = {{"type", "linear"}, {"factor", 2}, {"odd", 1}};
+  EXPECT_NO_THROW(
+      Read(config, {.ignored_keys = {"attention_bias", "pretraining_tp", "rope_scaling.odd"}}));
+  EXPECT_THROW(Read(config, {.ignored_keys = {"attention_bias", "pretraining_tp"}}), InputError);
+}
+
+TEST_F(JsonConfig, RefusesShapesOutOfRange) {
+  const std::pair<const char*, const char*> shapes[] = {
+      {R"({"hidden_size": 0})", "hidden_size is 0"},
+      {R"({"hidden_size": -64})", "hidden_size is -64"},
+      {R"({"hidden_size": 63})", "a multiple of 8 heads"},
+      {R"({"hidden_size": 64.0})", "expected an integer"},
+      {R"({"hidden_size": "64"})", "expected an integer"},
+      {R"({"hidden_size": null})", "hidden_size is null, expected an integer"},
+      {R"({"hidden_size": 18446744073709551615})", "expected an integer"},
+      {R"({"hidden_size": 9223372036854775800})", "hidden_size is 9223372036854775800"},
+      {R"({"num_hidden_layers": 0})", "num_hidden_layers is 0"},
+      {R"({"num_hidden_layers": 1000000000000})", "num_hidden_layers is 1000000000000"},
+      {R"({"num_attention_heads": 0})", "num_attention_heads is 0"},
+      {R"({"num_key_value_heads": 0})", "num_key_value_heads is 0"},
+      {R"({"num_key_value_heads": 3})", "a divisor of 8 heads"},
+      {R"({"num_key_value_heads": 16})", "num_key_value_heads is 16"},
+      {R"({"head_dim": 7})", "head_dim is 7, expected an even number"},
+      {R"({"head_dim": 0})", "head_dim is 0"},
+      {R"({"intermediate_size": 0})", "intermediate_size is 0"},
+      {R"({"vocab_size": 0})", "vocab_size is 0"},
+      {R"({"vocab_size": 1000000000})", "vocab_size is 1000000000"},
+      {R"({"max_position_embeddings": 0})", "max_position_embeddings is 0"},
+      {R"({"rms_norm_eps": 0})", "rms_norm_eps is 0"},
+      {R"({"rms_norm_eps": "x"})", "expected a finite number"},
+      {R"({"eos_token_id": 256})", "eos_token_id is 256, expected 0 to 255"},
+      {R"({"eos_token_id": "</s>"})", "an integer or a list of integers"},
+      {R"({"bos_token_id": 256})", "bos_token_id is 256"},
+      {R"({"tie_word_embeddings": 1})", "expected true or false"},
+  };
+  for (const auto& [changes, message] : shapes) {
+    EXPECT_THAT(Error("llama", changes), HasSubstr(message)) << changes;
+  }
+  EXPECT_EQ(Error("llama", R"({"vocab_size": 3})"), "");
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads",
+                          "intermediate_size", "vocab_size"}) {
+    json config = Base("llama");
+    config.erase(key);
+    EXPECT_THAT(ErrorOf([&] { Read(config); }), HasSubstr(std::string(key) + " is missing"));
+  }
+}
+
+TEST_F(JsonConfig, JoinsEndTokensOfTheGenerationConfig) {
+  folder_.Write("generation_config.json", R"({"eos_token_id": [7, 2, 9], "bos_token_id": 5})");
+  EXPECT_THAT(With("llama", "{}").eos_ids, ElementsAre(2, 7, 9));
+  EXPECT_THAT(With("llama", R"({"eos_token_id": [9, 3]})").eos_ids, ElementsAre(9, 3, 7, 2));
+  EXPECT_THAT(With("llama", R"({"eos_token_id": null})").eos_ids, ElementsAre(7, 2, 9));
+  EXPECT_EQ(With("llama", "{}").bos_id, 1);
+  EXPECT_EQ(With("llama", R"({"bos_token_id": null})").bos_id, 5);
+  folder_.Write("generation_config.json", "{");
+  EXPECT_THAT(Error("llama", "{}"), HasSubstr("generation_config.json: not valid JSON"));
+}
+
+TEST_F(JsonConfig, RefusesFilesThatAreNone) {
+  EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.path()); }), HasSubstr("has no config.json"));
+  EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.path() / "x"); }),
+              HasSubstr("cannot be opened"));
+  for (const char* text : {"", "[]", "3", "{", "{\"model_type\": \"llama\"", "\xff\xfe", "nullx"}) {
+    const auto path = folder_.Write("config.json", text);
+    EXPECT_THAT(ErrorOf([&] { ReadModelConfig(path); }), HasSubstr("config.json")) << text;
+  }
+}
+
+// The published shapes: https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct and its like.
+TEST(ShippedConfigs, AreWhatWasPublished) {
+  const ModelConfig small = ReadModelConfig(ResolveModel("llama-3.1-8b"));
+  EXPECT_EQ(small.n_layers, 32);
+  EXPECT_EQ(small.hidden, 4096);
+  EXPECT_EQ(small.n_heads, 32);
+  EXPECT_EQ(small.n_kv_heads, 8);
+  EXPECT_EQ(small.head_dim, 128);
+  EXPECT_EQ(small.ffn_dim, 14336);
+  EXPECT_EQ(small.vocab_size, 128256);
+  EXPECT_EQ(small.max_positions, 131072);
+  EXPECT_EQ(small.rope.scaling, RopeConfig::Scaling::kLlama3);
+  EXPECT_EQ(small.rope.original_max_positions, 8192);
+  const ModelConfig large = ReadModelConfig(ResolveModel("Llama-3.1-70B"));
+  EXPECT_EQ(large.n_layers, 80);
+  EXPECT_EQ(large.hidden, 8192);
+  EXPECT_EQ(large.n_heads, 64);
+  EXPECT_EQ(large.n_kv_heads, 8);
+  EXPECT_EQ(large.ffn_dim, 28672);
+  const ModelConfig qwen = ReadModelConfig(ResolveModel("QWEN2.5-7B"));
+  EXPECT_EQ(qwen.n_layers, 28);
+  EXPECT_EQ(qwen.hidden, 3584);
+  EXPECT_EQ(qwen.n_heads, 28);
+  EXPECT_EQ(qwen.n_kv_heads, 4);
+  EXPECT_EQ(qwen.ffn_dim, 18944);
+  EXPECT_EQ(qwen.vocab_size, 152064);
+  EXPECT_TRUE(qwen.qkv_bias);
+  EXPECT_THAT(qwen.layer_windows, Each(0));
+}
+
+TEST(ShippedConfigs, AreFoundInOrder) {
+  const TempFolder folder;
+  EXPECT_EQ(ResolveModel(folder.path().string()), folder.path());  // a path comes first
+  const std::string message = ErrorOf([] { ResolveModel("no such model"); });
+  EXPECT_THAT(message, HasSubstr("\"no such model\""));
+  EXPECT_THAT(message, HasSubstr("llama-3.1-70b, llama-3.1-8b, qwen2.5-7b"));
+  EXPECT_THAT(ErrorOf([] { ResolveModel(""); }), HasSubstr("llama-3.1-8b"));
+  EXPECT_THAT(ErrorOf([] { ResolveModel("../configs/llama-3.1-8b"); }), HasSubstr("no such file"));
+  std::filesystem::create_directory(folder.path() / "Llama-3.1-8B");
+  folder.Write("Llama-3.1-8B/config.json", "{}");
+  ::setenv("KVFOLD_CONFIG_DIR", folder.path().c_str(), 1);
+  EXPECT_EQ(ResolveModel("llama-3.1-8b"), folder.path() / "Llama-3.1-8B");
+  ::setenv("KVFOLD_CONFIG_DIR", "/nonexistent", 1);
+  EXPECT_NE(ResolveModel("llama-3.1-8b"), folder.path() / "Llama-3.1-8B");
+  ::unsetenv("KVFOLD_CONFIG_DIR");
+}
+
+}  // namespace
+}  // namespace kvfold
