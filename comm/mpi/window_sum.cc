@@ -30,6 +30,7 @@ constexpr int64_t kGatheredElements = 2048;
 constexpr microseconds kSpinBudget{1};
 constexpr milliseconds kYieldBudget{2};
 constexpr microseconds kNap{50};  // lost at most, in a wait of at least kYieldBudget
+constexpr int64_t kLooksPerProbe = 8;
 
 constexpr int64_t kInputBytes = kPieceElements * int64_t{sizeof(float)};
 
@@ -143,17 +144,19 @@ void WindowSum::Arrive() {
   heads_[rank_]->n_arrivals.store(++n_arrivals_, std::memory_order_release);
   if (SpinUntil([&] { return AllArrived(); }, spin_budget_)) return;
   const auto nap_from = std::chrono::steady_clock::now() + kYieldBudget;
-  while (!AllArrived()) {
+  for (int64_t n_looks = 1; !AllArrived(); ++n_looks) {
     if (std::chrono::steady_clock::now() < nap_from) {
       sched_yield();
     } else {
       std::this_thread::sleep_for(kNap);
     }
     // A rank that is late may wait for bytes which this rank's MPI has queued but not yet sent; MPI
-    // moves only while it is called.
-    int found = 0;
-    CheckMpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, communicator_, &found, MPI_STATUS_IGNORE),
-             "all-reduce (MPI_Iprobe)", rank_);
+    // moves only while it is called. Not at every look, since MPI may yield the core once more.
+    if (n_looks % kLooksPerProbe == 0) {
+      int found = 0;
+      CheckMpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, communicator_, &found, MPI_STATUS_IGNORE),
+               "all-reduce (MPI_Iprobe)", rank_);
+    }
   }
 }
 
