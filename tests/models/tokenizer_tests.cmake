@@ -1,0 +1,3 @@
+kvfold_test(models_tokenizer
+  SOURCES tokenizer_test.cc tokenizer_corpus_test.cc tokenizer_parts_test.cc
+  DEPENDS kvfold::models nlohmann_json::nlohmann_json ZLIB::ZLIB)
