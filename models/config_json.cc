@@ -32,7 +32,9 @@ constexpr Family kFamilies[] = {
 // how text is sampled from it (which is asked for by our own options), and the names of tokens that
 // nothing here reads.
 constexpr std::string_view kHarmlessKeys[] = {
+    "_attn_implementation",
     "_attn_implementation_autoset",
+    "_flash_attn_2_enabled",
     "_name_or_path",
     "attention_dropout",
     "bad_words_ids",
@@ -54,6 +56,7 @@ constexpr std::string_view kHarmlessKeys[] = {
     "label2id",
     "length_penalty",
     "max_length",
+    "max_sequence_length",
     "min_length",
     "no_repeat_ngram_size",
     "num_beam_groups",

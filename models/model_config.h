@@ -1,5 +1,5 @@
-// models/model_config.h: a model's shapes and switches, read from config.json or from a GGUF header. One Transformer serves
-// every family by these; a family is data.
+// models/model_config.h: a model's shapes and switches, read from config.json or from a GGUF
+// header. One Transformer serves every family by these; a family is data.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,9 @@
 
 namespace kvfold {
 
-// Rotary position embedding (arXiv:2104.09864), the two halves of a head rotated against each other ("rotate_half" of
-// Hugging Face): pair (i, i + head_dim / 2) turns by position * inv_freq[i], inv_freq[i] = theta^(-2i / head_dim) / scale_i.
+// Rotary position embedding (arXiv:2104.09864), the two halves of a head rotated against each other
+// ("rotate_half" of Hugging Face): pair (i, i + head_dim / 2) turns by position * inv_freq[i],
+// inv_freq[i] = theta^(-2i / head_dim) / scale_i.
 struct RopeConfig {
   enum class Scaling { kNone, kLinear, kLlama3, kFactors };
   double theta = 10000.0;
@@ -20,12 +21,15 @@ struct RopeConfig {
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   int64_t original_max_positions = 0;
-  std::vector<float> freq_factors;  // kFactors (GGUF rope_freqs.weight): [head_dim / 2], inv_freq[i] is divided by it
+  std::vector<float> freq_factors;  // kFactors (GGUF rope_freqs.weight): [head_dim / 2],
+                                    // inv_freq[i] is divided by it
 
   bool operator==(const RopeConfig&) const = default;
 };
 
-// [head_dim / 2] inverse frequencies in radians per position, computed in double and rounded to float as Hugging Face does.
+// [head_dim / 2] inverse frequencies in radians per position, in transformers' own float32 steps:
+// they agree with it to a unit in the last place (its power function is approximate to that).
+// Requires head_dim even, and freq_factors as long as said above.
 std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int64_t head_dim);
 
 struct ModelConfig {
@@ -53,15 +57,18 @@ struct ModelConfig {
 };
 
 struct ConfigOptions {
-  std::vector<std::string> ignored_keys;  // config.json keys that are neither known nor harmless, accepted all the same
+  // Keys that are neither known nor harmless, accepted all the same: of config.json ("mlp_bias",
+  // "rope_scaling.attn_factor") or of GGUF metadata ("llama.attention.scale").
+  std::vector<std::string> ignored_keys;
 };
 
-// `model`: a Hugging Face folder (config.json, generation_config.json), a config.json itself, or a .gguf file. Throws InputError naming the
-// file, the key and what was expected: an unknown architecture, an unsupported switch, a shape out of range.
+// `model`: a Hugging Face folder (config.json, generation_config.json), a config.json itself, or a
+// .gguf file. Throws InputError naming the file, the key and what was expected: an unknown
+// architecture, an unsupported switch, a shape out of range.
 ModelConfig ReadModelConfig(const std::filesystem::path& model, const ConfigOptions& options = {});
 
-// `name` is a path as above, or the name of a shipped config ("llama-3.1-8b"), whose config.json is under
-// models/configs/. Throws InputError listing the shipped names where neither exists.
+// `name` is a path as above, or the name of a shipped config ("llama-3.1-8b"), whose config.json is
+// under models/configs/. Throws InputError listing the shipped names where neither exists.
 std::filesystem::path ResolveModel(const std::string& name);
 
 }  // namespace kvfold

@@ -104,7 +104,13 @@ std::vector<int64_t> GgufFile::IntArray(std::string_view key) const {
   const GgufArray& array = GetArray(key);
   if (!IsInteger(array.element_type)) WrongKind(key, Get(key), "an array of integers");
   std::vector<int64_t> values(array.count);
-  for (uint64_t i = 0; i < array.count; ++i) values[i] = array.Int(i);
+  for (uint64_t i = 0; i < array.count; ++i) {
+    values[i] = array.Int(i);
+    if (array.element_type == GgufType::kUint64 && values[i] < 0) {
+      throw InputError(fmt::format("{}: metadata key {} has {} at [{}], expected less than 2^63",
+                                   path(), Quoted(key), static_cast<uint64_t>(values[i]), i));
+    }
+  }
   return values;
 }
 

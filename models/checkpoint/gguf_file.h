@@ -27,12 +27,13 @@ namespace kvfold {
 // One entry of the tensor directory, as the file has it.
 struct GgufTensor {
   std::string_view name;
-  std::vector<int64_t> dims;  // at most 4, fastest first: dims[0] is the number of columns; each >=
-                              // 0, product within int64_t
+  // At most 4, each >= 0, fastest first: dims[0] is the number of columns. Their product is within
+  // int64_t.
+  std::vector<int64_t> dims;
   uint32_t type = 0;          // see ggml_type.h
   uint64_t offset_bytes = 0;  // from the start of the file
-  int64_t bytes = -1;  // -1 where the type is not known; else [offset_bytes, offset_bytes + bytes)
-                       // is in the file
+  // [offset_bytes, offset_bytes + bytes) is in the file; -1 where the type is not known.
+  int64_t bytes = -1;
 };
 
 class GgufFile {

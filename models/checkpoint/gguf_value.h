@@ -31,8 +31,6 @@ std::string_view GgufTypeName(GgufType type);
 // Bytes of one number or bool in the file; 0 for strings, arrays and types that do not exist.
 int64_t GgufTypeBytes(GgufType type);
 
-struct GgufValue;
-
 struct GgufArray {
   GgufType element_type = GgufType::kUint8;
   uint64_t count = 0;
@@ -40,17 +38,16 @@ struct GgufArray {
   std::vector<std::string_view> strings;  // kString
   std::vector<GgufArray> arrays;          // kArray
 
-  // Element i, which must be < count, converted. Requires: element_type is an integer or a bool;
-  // any number.
+  // Element i. Requires i < count; that the elements are integers or bools for Int, not strings or
+  // arrays for Float. Int wraps a uint64 that is too large.
   int64_t Int(uint64_t i) const;
   double Float(uint64_t i) const;
 };
 
 struct GgufValue {
   GgufType type = GgufType::kUint8;
-  std::variant<int64_t, uint64_t, double, std::string_view, GgufArray>
-      value;  // bools and integers: int64_t;
-              // kUint64: uint64_t
+  // Bools and integers are int64_t, kUint64 is uint64_t, both floats are double.
+  std::variant<int64_t, uint64_t, double, std::string_view, GgufArray> value;
 };
 
 // Reads one number of a type with GgufTypeBytes(type) > 0 from its bytes.

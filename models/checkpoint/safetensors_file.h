@@ -16,9 +16,10 @@ struct SafetensorsEntry {
   std::string name;
   std::string dtype;           // as the file spells it
   std::vector<int64_t> shape;  // each >= 0
-  uint64_t offset_bytes = 0;   // from the start of the file
-  int64_t bytes = 0;  // [offset_bytes, offset_bytes + bytes) is in the file; dtype and shape say
-                      // the same where dtype is known
+  // [offset_bytes, offset_bytes + bytes) is in the file, counted from its start. Where dtype is
+  // known, dtype and shape make as many bytes.
+  uint64_t offset_bytes = 0;
+  int64_t bytes = 0;
 };
 
 class SafetensorsFile {

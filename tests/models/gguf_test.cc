@@ -36,6 +36,7 @@ GgufWriter SmallFile() {
   writer.String("empty", "");
   writer.StringArray("words", {"a", "", "ccc"});
   writer.NumberArray<int32_t>("ints", GgufType::kInt32, {-1, 0, 7});
+  writer.NumberArray<uint64_t>("big", GgufType::kUint64, {1, uint64_t{1} << 63});
   writer.NumberArray<float>("reals", GgufType::kFloat32, {1.5f, -2.0f});
   writer.NumberArray<float>("none", GgufType::kFloat32, {});
   std::string nested = GgufWriter::ArrayHead(GgufType::kArray, 2);
@@ -96,6 +97,7 @@ TEST(GgufFile, SaysWhatIsMissingOrOfAnotherKind) {
   EXPECT_THAT(ErrorOf([&] { file.IntArray("reals"); }), HasSubstr("array of float32"));
   EXPECT_THAT(ErrorOf([&] { file.FloatArray("words"); }), HasSubstr("array of string"));
   EXPECT_THAT(ErrorOf([&] { file.Bool("u8"); }), HasSubstr("expected a bool"));
+  EXPECT_THAT(ErrorOf([&] { file.IntArray("big"); }), HasSubstr("at [1], expected less than 2^63"));
 }
 
 TEST(GgufFile, ListsTensorsWithTheirExtents) {
