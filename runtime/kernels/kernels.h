@@ -59,20 +59,24 @@ struct RowStats {
   float target = 0.0f;   // the target's logit where it is in the shard, else 0
 };
 
-class Kernels {
+// What an implementation of Kernels takes in bytes and types: enough to plan memory before a device
+// is touched.
+class KernelSizing {
  public:
-  virtual ~Kernels() = default;
-  virtual std::string name() const = 0;        // "cpu avx512_bf16, bf16"
+  virtual ~KernelSizing() = default;
   virtual DType activation_dtype() const = 0;  // what products take: kF32 or kBF16
   virtual int64_t kv_interleave(
       DType kv_dtype) const = 0;  // KvLayout::interleave that Attention reads
-  // Bytes that a step of at most max_rows rows over at most max_sequences sequences, max_tokens
-  // positions in all their caches, may use as scratch.
-  virtual int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_rows, int64_t max_sequences,
-                               int64_t max_tokens) const = 0;
-
-  // Bytes of a packed weight, before anything is read. Pack writes exactly as many.
+  // Bytes that Attention over at most max_sequences sequences may use as scratch.
+  virtual int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const = 0;
+  // Bytes of a packed weight. Pack writes exactly as many.
   virtual int64_t PackedBytes(LinearShape shape) const = 0;
+};
+
+class Kernels : public KernelSizing {
+ public:
+  virtual std::string name() const = 0;  // "cpu avx512_bf16, bf16"
+
   // Converts and packs into `memory` (PackedBytes(shape) bytes, 64-byte aligned, on the device), a
   // strip of rows at a time.
   virtual std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,

@@ -34,8 +34,10 @@ struct Tensors {
   std::span<std::byte> scratch;
 };
 
-Tensors LayOut(Walk& walk, const ModelConfig& config, const RankShard& shard, int tp_size,
-               int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits) {
+Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+               const KernelSizing& kernels, const StepLimits& limits) {
+  const RankShard& shard = plan.rank(tp_rank);
+  const int64_t vocab_rows = plan.padded_vocab_rows();
   const int64_t rows = Padded(limits.max_rows);
   const DType dtype = kernels.activation_dtype();
   const LayerShapes shapes = RankLayerShapes(config, shard);
@@ -48,33 +50,30 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const RankShard& shard, in
   t.gate_up = walk.Tensor(DType::kF32, rows, shapes.gate_up.n_out);
   t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
   t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
-  t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), max_vocab_rows);
-  t.gathered_logits = walk.Tensor(DType::kF32, tp_size * limits.max_gather_rows, max_vocab_rows);
+  t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), vocab_rows);
+  t.gathered_logits = walk.Tensor(DType::kF32, plan.tp_size() * limits.max_gather_rows, vocab_rows);
   const RankHeads heads(config, shard);
-  const int64_t scratch =
-      kernels.ScratchBytes(heads.view(), rows, limits.max_sequences, limits.max_cached_tokens);
+  const int64_t scratch = kernels.ScratchBytes(heads.view(), limits.max_sequences);
   t.scratch = {walk.Bytes(scratch), static_cast<size_t>(scratch)};
   return t;
 }
 
 }  // namespace
 
-int64_t StepContextBytes(const ModelConfig& config, const RankShard& shard, int tp_size,
-                         int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits) {
+int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+                         const KernelSizing& kernels, const StepLimits& limits) {
   Walk walk(nullptr);
-  LayOut(walk, config, shard, tp_size, max_vocab_rows, kernels, limits);
+  LayOut(walk, config, plan, tp_rank, kernels, limits);
   return walk.used();
 }
 
 StepContext::StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
-                         const Kernels& kernels, Device& device, const StepLimits& step_limits)
-    : limits(step_limits), stream(device.stream()) {
-  const RankShard& shard = plan.rank(tp_rank);
-  const int64_t vocab_rows = plan.padded_vocab_rows();
-  memory =
-      device.Allocate(StepContextBytes(config, shard, plan.tp_size(), vocab_rows, kernels, limits));
+                         const KernelSizing& kernels, Device& device, const StepLimits& step_limits)
+    : limits(step_limits),
+      stream(device.stream()),
+      memory(device.Allocate(StepContextBytes(config, plan, tp_rank, kernels, step_limits))) {
   Walk walk(memory.data());
-  const Tensors t = LayOut(walk, config, shard, plan.tp_size(), vocab_rows, kernels, limits);
+  const Tensors t = LayOut(walk, config, plan, tp_rank, kernels, limits);
   residual = t.residual;
   normed = t.normed;
   qkv = t.qkv;

@@ -16,19 +16,18 @@ namespace kvfold {
 struct StepLimits {
   int64_t max_rows = 0;  // tokens of all its sequences
   int64_t max_sequences = 0;
-  int64_t max_cached_tokens = 0;  // positions of all its sequences together
-  int64_t max_logit_rows = 0;     // rows of logits computed at a time
-  int64_t max_gather_rows = 0;    // rows of logits gathered from all ranks at a time
+  int64_t max_logit_rows = 0;   // rows of logits computed at a time
+  int64_t max_gather_rows = 0;  // rows of logits gathered from all ranks at a time
   bool operator==(const StepLimits&) const = default;
 };
 
-// Bytes of a StepContext's one allocation. `max_vocab_rows`: ShardPlan::padded_vocab_rows().
-int64_t StepContextBytes(const ModelConfig& config, const RankShard& shard, int tp_size,
-                         int64_t max_vocab_rows, const Kernels& kernels, const StepLimits& limits);
+// Bytes of a StepContext's one allocation.
+int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+                         const KernelSizing& kernels, const StepLimits& limits);
 
 struct StepContext {
-  StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank, const Kernels& kernels,
-              Device& device, const StepLimits& limits);
+  StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+              const KernelSizing& kernels, Device& device, const StepLimits& limits);
 
   StepLimits limits;
   Stream& stream;

@@ -1,4 +1,5 @@
-// tests/support/all_close.h: comparators whose failures name seed, index and both values. NaN never passes.
+// tests/support/all_close.h: comparators whose failures name seed, index and both values. NaN never
+// passes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,8 +10,10 @@
 
 namespace kvfold {
 
-// |got - want| <= tolerance, element by element. The comparison is negated so that a NaN on either side fails.
-inline testing::AssertionResult AllClose(std::span<const float> got, std::span<const float> want, double tolerance) {
+// |got - want| <= tolerance, element by element. The comparison is negated so that a NaN on either
+// side fails.
+inline testing::AssertionResult AllClose(std::span<const float> got, std::span<const float> want,
+                                         double tolerance) {
   if (got.size() != want.size()) {
     return testing::AssertionFailure() << got.size() << " elements vs " << want.size();
   }
@@ -25,8 +28,8 @@ inline testing::AssertionResult AllClose(std::span<const float> got, std::span<c
     }
   }
   if (worst_error != -1 || (got.size() > worst && std::isnan(got[worst] - want[worst]))) {
-    return testing::AssertionFailure() << "[" << worst << "] got " << got[worst] << ", want " << want[worst]
-                                       << ", tolerance " << tolerance;
+    return testing::AssertionFailure() << "[" << worst << "] got " << got[worst] << ", want "
+                                       << want[worst] << ", tolerance " << tolerance;
   }
   return testing::AssertionSuccess();
 }
@@ -38,7 +41,8 @@ inline testing::AssertionResult SameBits(std::span<const float> got, std::span<c
   }
   for (size_t i = 0; i < got.size(); ++i) {
     if (std::memcmp(&got[i], &want[i], sizeof(float)) != 0) {
-      return testing::AssertionFailure() << "[" << i << "] got " << got[i] << ", want the same bits as " << want[i];
+      return testing::AssertionFailure()
+             << "[" << i << "] got " << got[i] << ", want the same bits as " << want[i];
     }
   }
   return testing::AssertionSuccess();

@@ -9,18 +9,28 @@
 namespace kvfold::cpu {
 namespace {
 
-// A head group of at most this many rows is split over spans of keys. The rule looks at the
-// sequence alone, so that its result does not depend on threads or on what rides beside it.
+// A head group of at most this many rows is split over spans of keys: spans of kSplitKeys, and
+// longer ones where there would be more than kMaxSplits. The rule looks at the sequence alone, so
+// that its result does not depend on threads or on what rides beside it.
 constexpr int64_t kSplitRows = 16;
 constexpr int64_t kSplitKeys = 1024;
+constexpr int64_t kMaxSplits = 64;
 static_assert(kSplitKeys % kBlockTokens == 0);
 
 int64_t PartialFloats(int64_t rows, int64_t head_dim) { return rows * (head_dim + 2); }
 
-// The spans of keys [begin, end) of one sequence, cut at multiples of kSplitKeys.
-int64_t FirstSpan(int64_t begin) { return begin / kSplitKeys; }
-int64_t SpanCount(int64_t begin, int64_t end) {
-  return (end + kSplitKeys - 1) / kSplitKeys - FirstSpan(begin);
+// Keys [begin, end) cut at multiples of span_keys.
+struct Spans {
+  int64_t span_keys;
+  int64_t first;
+  int64_t count;
+};
+Spans SpansOf(int64_t begin, int64_t end) {
+  const int64_t least = (end - begin + kMaxSplits - 1) / kMaxSplits;
+  const int64_t span_keys =
+      std::max(kSplitKeys, (least + kBlockTokens - 1) / kBlockTokens * kBlockTokens);
+  const int64_t first = begin / span_keys;
+  return {span_keys, first, (end + span_keys - 1) / span_keys - first};
 }
 
 int64_t OldestSeen(const KvView& view) {
@@ -29,11 +39,10 @@ int64_t OldestSeen(const KvView& view) {
 
 }  // namespace
 
-int64_t CpuAttention::ScratchBytes(const AttentionHeads& heads, int64_t max_rows,
-                                   int64_t max_sequences, int64_t max_tokens) const {
-  (void)max_rows;  // row tiles reuse the workers' scratch
-  // Splits of a sequence: at most one more than its tokens / kSplitKeys, for every KV head.
-  const int64_t splits = (max_tokens / kSplitKeys + 2 * max_sequences) * heads.n_kv_heads;
+int64_t CpuAttention::ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const {
+  // Row tiles reuse the workers' scratch. A window that does not start at a span's edge has a span
+  // more.
+  const int64_t splits = max_sequences * (kMaxSplits + 1) * heads.n_kv_heads;
   const int64_t partials = splits * PartialFloats(kSplitRows, heads.head_dim) * 4;
   return pool_.size() * AttentionScratchBytes(heads.head_dim) + (partials + 63) / 64 * 64;
 }
@@ -94,16 +103,16 @@ void CpuAttention::Run(ConstTensorView qkv, const AttentionHeads& heads,
     layout = sequence.view.layout;
     for (const HeadGroup& group : groups_) {
       const AttentionArgs args = Arguments(qkv, heads, sequence, group, out, log_sum_exp);
-      const int64_t n_spans = SpanCount(args.key_begin, args.key_end);
-      if (args.row_end <= kSplitRows && n_spans > 1) {
-        Merge merge{args, n_spans};
+      const Spans spans = SpansOf(args.key_begin, args.key_end);
+      if (args.row_end <= kSplitRows && spans.count > 1) {
+        Merge merge{args, spans.count};
         merge.args.partial = partials;
         merges_.push_back(merge);
-        for (int64_t span = 0; span < n_spans; ++span) {
+        for (int64_t span = 0; span < spans.count; ++span) {
           Item item{args};
-          const int64_t first = (FirstSpan(args.key_begin) + span) * kSplitKeys;
+          const int64_t first = (spans.first + span) * spans.span_keys;
           item.args.key_begin = std::max(args.key_begin, first);
-          item.args.key_end = std::min(args.key_end, first + kSplitKeys);
+          item.args.key_end = std::min(args.key_end, first + spans.span_keys);
           item.args.partial = partials;
           items_.push_back(item);
           partials += PartialFloats(args.row_end, heads.head_dim);

@@ -17,8 +17,7 @@ class CpuAttention {
   CpuAttention(ThreadPool& pool, const KernelTable& table, DType out_dtype)
       : pool_(pool), table_(table), out_dtype_(out_dtype) {}
 
-  int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_rows, int64_t max_sequences,
-                       int64_t max_tokens) const;
+  int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const;
   void Run(ConstTensorView qkv, const AttentionHeads& heads,
            std::span<const SequenceRows> sequences, std::span<std::byte> scratch, TensorView out,
            float* log_sum_exp);

@@ -45,9 +45,8 @@ class CpuKernels : public Kernels {
   int64_t kv_interleave(DType kv_dtype) const override {
     return dtype_ == DType::kBF16 && kv_dtype != DType::kF32 ? 2 : 1;
   }
-  int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_rows, int64_t max_sequences,
-                       int64_t max_tokens) const override {
-    return attention_.ScratchBytes(heads, max_rows, max_sequences, max_tokens);
+  int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const override {
+    return attention_.ScratchBytes(heads, max_sequences);
   }
 
   int64_t PackedBytes(LinearShape shape) const override {

@@ -1,0 +1,158 @@
+#include "launcher/loaded_model.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "launcher/agreement.h"
+#include "launcher/report.h"
+#include "runtime/kernels/cpu/cpu_kernels.h"
+#include "runtime/kernels/cpu/isa.h"
+
+namespace kvfold {
+namespace {
+
+// All that must be equal on every rank for its results to fit together.
+std::string Fingerprint(const ModelOptions& options, const std::string& kernels, uint64_t model,
+                        DType kv_dtype) {
+  return fmt::format("{} {:016x} chunk {} attention {} cache {} max-tokens {}", kernels, model,
+                     options.chunk, options.attention, DTypeName(kv_dtype), options.max_tokens);
+}
+
+}  // namespace
+
+DType ActivationDType(const ModelOptions& options) {
+  if (options.device == "cuda") {
+    throw InputError("--device cuda: this build of kvfold has no CUDA kernels, use --device cpu");
+  }
+  const CpuIsa isa = DetectCpuIsa();
+  if (options.dtype != "auto") return ParseDType(options.dtype);
+  return isa == CpuIsa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
+}
+
+DType CacheDType(const ModelOptions& options, DType activation_dtype) {
+  return options.kv_dtype.empty() ? activation_dtype : ParseDType(options.kv_dtype);
+}
+
+int RankThreads(const ModelOptions& options, int ranks_on_host) {
+  if (options.threads > 0) return options.threads;
+  return std::max(1, AvailableCores() / ranks_on_host);
+}
+
+LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
+    : group_(group), options_(options) {
+  Communicator& communicator = group_.communicator();
+  AgreeOn(communicator, "kvfold", KVFOLD_VERSION);
+  RunTogether(communicator, [&] {
+    path_ = ResolveModel(options_.model);
+    config_ = ReadModelConfig(path_, {options_.ignored_config_keys});
+    plan_ = std::make_unique<ShardPlan>(config_, group_.size());
+    dtype_ = ActivationDType(options_);
+    checkpoint_ = Checkpoint::Open(path_);
+    fingerprint_ = checkpoint_->Fingerprint();
+    const int n_threads = RankThreads(options_, group_.host_size());
+    // Where the ranks of this host have more threads than it has cores, one that spins keeps
+    // another from its work.
+    std::optional<std::chrono::microseconds> spin_budget;
+    if (n_threads * group_.host_size() > AvailableCores())
+      spin_budget = std::chrono::microseconds(0);
+    device_ = std::make_unique<CpuDevice>(n_threads, spin_budget);
+    kernels_ = MakeCpuKernels(*device_, dtype_, DetectCpuIsa());
+    if (is_first()) embeddings_ = std::make_unique<EmbeddingSource>(config_, *checkpoint_);
+  });
+  AgreeOn(communicator, "instructions, model and options",
+          Fingerprint(options_, kernels_->name(), fingerprint_, CacheDType(options_, dtype_)));
+  if (is_first()) {
+    if (options_.dtype == "auto") {
+      spdlog::info("dtype auto: {} ({})", DTypeName(dtype_),
+                   dtype_ == DType::kBF16 ? "this processor multiplies bf16 natively"
+                                          : "this processor has no bf16 products");
+    }
+    spdlog::info("{} with {} ranks of {} threads over {}, kernels {}", config_.architecture,
+                 group_.size(), device_->pool().size(), communicator.transport(), kernels_->name());
+  }
+}
+
+LoadedModel::~LoadedModel() = default;
+
+void LoadedModel::Load(EngineOptions engine_options) {
+  Communicator& communicator = group_.communicator();
+  engine_options.kv_dtype = CacheDType(options_, dtype_);
+  communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
+  planned_ =
+      PlanRanks(config_, *plan_, RankMemoryModel(config_, *kernels_, engine_options),
+                engine_options.max_tokens, engine_options.max_chunk, engine_options.max_sequences);
+  if (is_first()) {
+    PrintRankTable(*plan_, planned_);
+    if (config_.max_positions > 0 && engine_options.max_tokens > config_.max_positions) {
+      spdlog::warn("up to {} positions are asked for, this model was trained on {}: going on",
+                   engine_options.max_tokens, config_.max_positions);
+    }
+  }
+  const auto start = std::chrono::steady_clock::now();
+  RunTogether(communicator, [&] {
+    weights_ = std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_,
+                                         *kernels_, *device_);
+    engine_ = std::make_unique<Engine>(config_, *plan_, *weights_, *kernels_, communicator,
+                                       *device_, engine_options);
+    const RankMemory& planned = planned_[static_cast<size_t>(group_.rank())];
+    KVFOLD_CHECK(weights_->bytes() == planned.weights_bytes &&
+                     engine_->cache_bytes() == planned.cache_bytes &&
+                     engine_->workspace_bytes() == planned.workspace_bytes,
+                 "weights", weights_->bytes(), "planned_weights", planned.weights_bytes, "cache",
+                 engine_->cache_bytes(), "planned_cache", planned.cache_bytes, "workspace",
+                 engine_->workspace_bytes(), "planned_workspace", planned.workspace_bytes);
+  });
+  if (is_first()) {
+    spdlog::info("weights loaded and packed in {:.1f} s",
+                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+}
+
+void LoadedModel::Drive(const std::function<void()>& drive) {
+  RunTogether(group_.communicator(), [&] {
+    if (!is_first()) {
+      try {
+        engine_->Follow();
+      } catch (const std::exception& error) {
+        EndAll(error.what());
+        throw;
+      }
+      return;
+    }
+    try {
+      drive();
+    } catch (const std::exception& error) {
+      if (engine_->broken()) {
+        EndAll(error.what());
+        throw;
+      }
+      engine_->Stop();
+      throw;
+    }
+    engine_->Stop();
+  });
+}
+
+// A step broke inside: the ranks are at different places and can agree on nothing more.
+void LoadedModel::EndAll(const std::string& reason) {
+  if (group_.size() == 1) return;
+  fmt::print(stderr, "kvfold: rank {}: {}\n", group_.rank(), reason);
+  std::fflush(stderr);
+  group_.communicator().Abort(reason, static_cast<int>(ErrorCode::kFailed));
+}
+
+std::vector<int64_t> LoadedModel::PeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const int64_t mine = int64_t{usage.ru_maxrss} * 1024;
+  std::vector<int64_t> all(static_cast<size_t>(group_.size()));
+  group_.communicator().AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
+                                       std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
+}  // namespace kvfold

@@ -1,0 +1,76 @@
+// launcher/loaded_model.h: from command-line options to a model that is ready to run on every rank,
+// each phase agreed upon before the next begins.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "comm/device/cpu_device.h"
+#include "launcher/options.h"
+#include "launcher/rank_group.h"
+#include "models/checkpoint/checkpoint.h"
+#include "models/model_config.h"
+#include "runtime/fold/engine.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/weights/embedding_source.h"
+#include "runtime/weights/weights.h"
+#include "shard/memory_plan.h"
+#include "shard/shard_plan.h"
+
+namespace kvfold {
+
+// "auto" as this processor has it. Throws InputError where --device or --dtype asks for what is not
+// here.
+DType ActivationDType(const ModelOptions& options);
+DType CacheDType(const ModelOptions& options, DType activation_dtype);
+// Threads of one rank: --threads, else its share of the cores that this process may use.
+int RankThreads(const ModelOptions& options, int ranks_on_host);
+
+class LoadedModel {
+ public:
+  // Opens the model on every rank and agrees on version, instruction set, model and options.
+  // Nothing is loaded yet.
+  LoadedModel(RankGroup& group, const ModelOptions& options);
+  ~LoadedModel();
+
+  // Reads and packs the weights and takes cache and workspace on every rank; rank 0's
+  // `engine_options` count (its kv_dtype is filled in here) and it prints what each rank holds.
+  void Load(EngineOptions engine_options);
+
+  const std::filesystem::path& path() const { return path_; }
+  const ModelConfig& config() const { return config_; }
+  Engine& engine() { return *engine_; }
+  EmbeddingSource& embeddings() { return *embeddings_; }  // rank 0
+  const ModelOptions& options() const { return options_; }
+  Communicator& communicator() { return group_.communicator(); }
+  bool is_first() const { return group_.rank() == 0; }
+  uint64_t fingerprint() const { return fingerprint_; }
+  const std::vector<RankMemory>& planned() const { return planned_; }
+
+  // Runs `drive` on rank 0 while the others follow, then stops them; whatever rank 0 throws is
+  // thrown on all ranks, as one AgreedError.
+  void Drive(const std::function<void()>& drive);
+  // Peak resident bytes of every rank's process, by rank, on every rank.
+  std::vector<int64_t> PeakBytes();
+
+ private:
+  void EndAll(const std::string& reason);
+
+  RankGroup& group_;
+  ModelOptions options_;
+  std::filesystem::path path_;
+  ModelConfig config_;
+  uint64_t fingerprint_ = 0;
+  DType dtype_ = DType::kF32;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<ShardPlan> plan_;
+  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<EmbeddingSource> embeddings_;
+  std::vector<RankMemory> planned_;
+};
+
+}  // namespace kvfold

@@ -1,0 +1,142 @@
+#include "launcher/options.h"
+
+#include <charconv>
+#include <cmath>
+#include <string_view>
+
+#include "comm/error.h"
+
+namespace kvfold {
+
+void AddModelOptions(CLI::App& app, ModelOptions& options) {
+  app.add_option("--model", options.model,
+                 "Hugging Face folder, .gguf file, or (for plan) the name of a shipped config")
+      ->required();
+  app.add_option("--chunk", options.chunk, "Tokens folded at a time")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--attention", options.attention,
+                 "fold: chunk by chunk; full: the whole text in one pass")
+      ->check(CLI::IsMember({"fold", "full"}))
+      ->capture_default_str();
+  app.add_option("--dtype", options.dtype,
+                 "Weights and activations; auto: bf16 where it is native, else f32")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--kv-dtype", options.kv_dtype,
+                 "Elements of the cache: f32, bf16 or int8 (default: as --dtype)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  app.add_option("--device", options.device, "Where to run; this build runs on the CPU")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--max-tokens", options.max_tokens,
+                 "Cache capacity in tokens (default: what the input needs)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  app.add_option("--threads", options.threads,
+                 "Threads of each rank (default: its share of this host's cores)")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--ignore-config", options.ignored_config_keys,
+                 "Accept this unknown key of config.json (repeatable)");
+  app.add_option("--log-level", options.log_level, "What is logged to standard error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "One JSON object on standard output, nothing else there");
+}
+
+void AddRunOptions(CLI::App& app, RunOptions& options) {
+  AddModelOptions(app, options.model);
+  auto* prompt = app.add_option("--prompt", options.prompt, "Prompt text");
+  auto* prompt_file = app.add_option("--prompt-file", options.prompt_file, "File with the prompt");
+  auto* prompts = app.add_option("--prompts", options.prompts, "JSON lines, one request each");
+  auto* output =
+      app.add_option("--output", options.output, "JSON lines, one result each (with --prompts)");
+  prompt->excludes(prompt_file)->excludes(prompts);
+  prompt_file->excludes(prompts);
+  prompts->needs(output);
+  output->needs(prompts);
+  app.add_option("--document", options.document, "File put before the prompt")->excludes(prompts);
+  app.add_flag("--chat", options.chat,
+               "Render document and prompt as one user turn of the model's chat template");
+  app.add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--temperature", options.sampling.temperature, "0: greedy")->capture_default_str();
+  app.add_option("--top-k", options.sampling.top_k,
+                 "Sample among so many most likely tokens; 0: all")
+      ->capture_default_str();
+  app.add_option("--top-p", options.sampling.top_p,
+                 "Sample among the fewest tokens whose probability reaches this")
+      ->capture_default_str();
+  app.add_option("--seed", options.sampling.seed, "Of the random numbers")->capture_default_str();
+  app.add_option("--concurrency", options.concurrency, "Requests that fold and decode together")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->capture_default_str();
+}
+
+void AddScoreOptions(CLI::App& app, ScoreOptions& options) {
+  AddModelOptions(app, options.model);
+  auto* text = app.add_option("--text", options.text_file, "Text file to score");
+  auto* tokens =
+      app.add_option("--tokens", options.tokens_file, "JSON array of token ids to score");
+  text->excludes(tokens);
+  app.add_option("--logits", options.logits_file,
+                 "Write all logits [tokens, vocab] as float32 .npy");
+}
+
+void AddPlanOptions(CLI::App& app, PlanOptions& options) {
+  AddModelOptions(app, options.model);
+  app.add_option("--ranks", options.ranks, "Number of ranks")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option(
+      "--device-memory", options.device_memory,
+      "Memory of each rank's device, as 40GiB (default: this machine's, shared by the ranks)");
+  app.add_option("--tokens", options.tokens, "Tokens that the cache is to hold")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+}
+
+void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options) {
+  app.add_option("--model", options.model, "Hugging Face folder, tokenizer.json or .gguf file")
+      ->required();
+  auto* text = app.add_option("--text", options.text, "Text to tokenize");
+  auto* file = app.add_option("--file", options.file, "File to tokenize");
+  text->excludes(file);
+  app.add_flag("--no-special", options.no_special,
+               "Leave out what the tokenizer puts around a text");
+}
+
+int64_t ParseBytes(const std::string& option, const std::string& text) {
+  static constexpr struct {
+    std::string_view suffix;
+    double factor;
+  } kUnits[] = {{"", 1.0},
+                {"B", 1.0},
+                {"KB", 1e3},
+                {"MB", 1e6},
+                {"GB", 1e9},
+                {"TB", 1e12},
+                {"KiB", 1024.0},
+                {"MiB", 1048576.0},
+                {"GiB", 1073741824.0},
+                {"TiB", 1099511627776.0}};
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view suffix(end, static_cast<size_t>(text.data() + text.size() - end));
+  for (const auto& unit : kUnits) {
+    if (error != std::errc() || suffix != unit.suffix) continue;
+    const double bytes = number * unit.factor;
+    if (bytes >= 1.0 && bytes < 9e18) return static_cast<int64_t>(std::llround(bytes));
+  }
+  throw InputError(
+      fmt::format("{} is \"{}\", expected a size such as 40GiB or 40GB", option, text));
+}
+
+DType ParseDType(const std::string& text) {
+  if (text == "f32") return DType::kF32;
+  if (text == "bf16") return DType::kBF16;
+  if (text == "int8") return DType::kI8;
+  throw InputError(fmt::format("dtype is \"{}\", expected f32, bf16 or int8", text));
+}
+
+}  // namespace kvfold

@@ -1,0 +1,81 @@
+// launcher/options.h: the command line, as docs/design.md section 4 has it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/device/dtype.h"
+#include "runtime/fold/sampler.h"
+
+namespace kvfold {
+
+enum class AttentionMode { kFold, kFull };
+
+// What `run` and `score` share: how a model is loaded and folded.
+struct ModelOptions {
+  std::string model;
+  std::vector<std::string> ignored_config_keys;
+  int64_t chunk = 256;
+  std::string attention = "fold";
+  std::string dtype = "auto";
+  std::string kv_dtype;  // empty: as dtype
+  std::string device = "auto";
+  int64_t max_tokens = 0;  // 0: what the input needs
+  int threads = 0;         // 0: the cores this rank may use
+  std::string log_level = "info";
+  bool json = false;
+
+  AttentionMode attention_mode() const {
+    return attention == "full" ? AttentionMode::kFull : AttentionMode::kFold;
+  }
+};
+
+struct RunOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  std::string prompt_file;
+  std::string prompts;  // IN.jsonl
+  std::string output;   // OUT.jsonl
+  std::string document;
+  bool chat = false;
+  int64_t max_new_tokens = 128;
+  SamplingOptions sampling;
+  int64_t concurrency = 1;
+};
+
+struct ScoreOptions {
+  ModelOptions model;
+  std::string text_file;
+  std::string tokens_file;
+  std::string logits_file;
+};
+
+struct PlanOptions {
+  ModelOptions model;
+  int ranks = 1;
+  std::string device_memory;  // "40GiB"; empty: this machine's, shared by the ranks
+  int64_t tokens = 131072;
+};
+
+struct TokenizeOptions {
+  std::string model;
+  std::optional<std::string> text;
+  std::string file;
+  bool no_special = false;
+};
+
+void AddModelOptions(CLI::App& app, ModelOptions& options);
+void AddRunOptions(CLI::App& app, RunOptions& options);
+void AddScoreOptions(CLI::App& app, ScoreOptions& options);
+void AddPlanOptions(CLI::App& app, PlanOptions& options);
+void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options);
+
+// "40GiB", "512MiB", "40GB", "1073741824" in bytes. Throws InputError naming `option`.
+int64_t ParseBytes(const std::string& option, const std::string& text);
+// "f32", "bf16", "int8".
+DType ParseDType(const std::string& text);
+
+}  // namespace kvfold

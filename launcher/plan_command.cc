@@ -1,0 +1,119 @@
+// kvfold plan: what each rank would hold, from the config or the file's head alone. MPI is never
+// started.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "launcher/commands.h"
+#include "launcher/loaded_model.h"
+#include "launcher/report.h"
+#include "runtime/kernels/cpu/cpu_kernels.h"
+#include "runtime/kernels/cpu/isa.h"
+#include "runtime/kernels/dense_sizing.h"
+
+namespace kvfold {
+namespace {
+
+// What a GPU's context, its libraries and the communicator take beside our allocations; an estimate
+// until it is measured.
+constexpr int64_t kGpuReservedBytes = int64_t{3} << 29;
+
+int64_t MachineMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE); }
+
+}  // namespace
+
+int PlanCommand(const PlanOptions& options) {
+  const ModelOptions& model = options.model;
+  const ModelConfig config =
+      ReadModelConfig(ResolveModel(model.model), {model.ignored_config_keys});
+  const ShardPlan plan(config, options.ranks);
+
+  // A device of a stated memory is not this machine: it is planned for as a GPU unless --device cpu
+  // says otherwise.
+  const bool this_machine =
+      model.device == "cpu" || (model.device == "auto" && options.device_memory.empty());
+  const int64_t device_bytes = options.device_memory.empty()
+                                   ? MachineMemory() / options.ranks
+                                   : ParseBytes("--device-memory", options.device_memory);
+  std::unique_ptr<CpuDevice> device;
+  std::unique_ptr<KernelSizing> sizing;
+  if (this_machine) {
+    device = std::make_unique<CpuDevice>(RankThreads(model, options.ranks));
+    sizing = MakeCpuKernels(*device, ActivationDType(model), DetectCpuIsa());
+  } else {
+    sizing = std::make_unique<DenseSizing>(model.dtype == "f32" ? DType::kF32 : DType::kBF16);
+  }
+  EngineOptions sizes;
+  sizes.kv_dtype = CacheDType(model, sizing->activation_dtype());
+  sizes.max_tokens = options.tokens;
+  sizes.max_chunk = model.attention_mode() == AttentionMode::kFull
+                        ? options.tokens
+                        : std::min(model.chunk, options.tokens);
+  sizes.max_step_rows = sizes.max_chunk;
+  MemoryModel memory_model = RankMemoryModel(config, *sizing, sizes);
+  memory_model.reserved_bytes = this_machine ? 0 : kGpuReservedBytes;
+
+  const std::vector<RankMemory> ranks =
+      PlanRanks(config, plan, memory_model, options.tokens, sizes.max_chunk, sizes.max_sequences);
+  const bool fits = std::ranges::all_of(
+      ranks, [&](const RankMemory& rank) { return rank.total_bytes() <= device_bytes; });
+  const int smallest = SmallestFittingRanks(config, memory_model, device_bytes, options.tokens,
+                                            sizes.max_chunk, sizes.max_sequences);
+  const int64_t largest = LargestFittingTokens(config, plan, memory_model, device_bytes,
+                                               sizes.max_chunk, sizes.max_sequences);
+
+  if (model.json) {
+    nlohmann::ordered_json per_rank = nlohmann::ordered_json::array();
+    for (int rank = 0; rank < plan.tp_size(); ++rank) {
+      const RankMemory& m = ranks[static_cast<size_t>(rank)];
+      per_rank.push_back({{"rank", rank},
+                          {"query_heads", plan.rank(rank).query_heads.size()},
+                          {"kv_heads", plan.rank(rank).kv_heads.size()},
+                          {"weights_bytes", m.weights_bytes},
+                          {"cache_bytes", m.cache_bytes},
+                          {"workspace_bytes", m.workspace_bytes},
+                          {"reserved_bytes", m.reserved_bytes},
+                          {"total_bytes", m.total_bytes()}});
+    }
+    const nlohmann::ordered_json object = {{"fits", fits},
+                                           {"ranks", plan.tp_size()},
+                                           {"device_bytes", device_bytes},
+                                           {"dtype", DTypeName(sizing->activation_dtype())},
+                                           {"kv_dtype", DTypeName(sizes.kv_dtype)},
+                                           {"per_rank", per_rank},
+                                           {"smallest_ranks", smallest},
+                                           {"largest_tokens", largest}};
+    fmt::print("{}\n", object.dump());
+    return fits ? 0 : static_cast<int>(ErrorCode::kDoesNotFit);
+  }
+
+  fmt::print("{} tokens of {}, weights {}, cache {}, chunk {}, on {} {} of {}\n", options.tokens,
+             model.model, DTypeName(sizing->activation_dtype()), DTypeName(sizes.kv_dtype),
+             sizes.max_chunk, plan.tp_size(), this_machine ? "CPU ranks" : "GPUs",
+             FormatBytes(device_bytes));
+  fmt::print("{}", RankTable(plan, ranks));
+  std::string instead;
+  if (!fits) {
+    instead = smallest > 0 ? fmt::format("it would on {} ranks", smallest)
+                           : fmt::format("no number of ranks up to {} would do", config.n_heads);
+    instead += largest > 0
+                   ? fmt::format("; {} ranks hold up to {} tokens", plan.tp_size(), largest)
+                   : fmt::format("; {} ranks do not hold the weights alone", plan.tp_size());
+    fmt::print("does not fit: {}\n", instead);
+    return static_cast<int>(ErrorCode::kDoesNotFit);
+  }
+  if (largest == std::numeric_limits<int64_t>::max()) {
+    fmt::print(
+        "fits, and any length would: every layer slides; the smallest number of ranks is {}\n",
+        smallest);
+  } else {
+    fmt::print("fits, and up to {} tokens would; the smallest number of ranks is {}\n", largest,
+               smallest);
+  }
+  return 0;
+}
+
+}  // namespace kvfold

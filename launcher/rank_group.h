@@ -1,0 +1,30 @@
+// launcher/rank_group.h: the ranks of this job: those that mpirun or srun started, or this process
+// alone.
+#pragma once
+
+#include <memory>
+
+#include "comm/communicator.h"
+#include "comm/mpi/mpi_communicator.h"
+
+namespace kvfold {
+
+class RankGroup {
+ public:
+  RankGroup();   // starts MPI where the process was started under it
+  ~RankGroup();  // closes the communicator, then MPI
+  Communicator& communicator() { return *communicator_; }
+  int rank() const { return communicator_->rank(); }
+  int size() const { return communicator_->size(); }
+  // Ranks on this host, this one among them: they share its cores.
+  int host_size() const { return session_ ? session_->host_size() : 1; }
+
+ private:
+  std::unique_ptr<MpiSession> session_;
+  std::unique_ptr<Communicator> communicator_;
+};
+
+// This process's rank as its environment tells it, before MPI is started; 0 for a plain start.
+int RankFromEnvironment();
+
+}  // namespace kvfold

@@ -1,0 +1,114 @@
+// kvfold score: teacher-forced log-likelihood of a text.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "launcher/agreement.h"
+#include "launcher/commands.h"
+#include "launcher/loaded_model.h"
+#include "launcher/report.h"
+#include "runtime/eval/npy_writer.h"
+#include "runtime/eval/score.h"
+#include "runtime/jobs/prompt_line.h"
+
+namespace kvfold {
+namespace {
+
+constexpr int64_t kGatherRows = 16;
+
+std::vector<TokenId> ReadTokenFile(const std::string& path) {
+  const nlohmann::json array =
+      nlohmann::json::parse(ReadTextFile(path), nullptr, /*allow_exceptions=*/false);
+  if (!array.is_array())
+    throw InputError(fmt::format("{}: expected a JSON array of token ids", path));
+  std::vector<TokenId> tokens;
+  for (const auto& entry : array) {
+    if (!entry.is_number_integer() || entry.get<int64_t>() < 0 ||
+        entry.get<int64_t>() > std::numeric_limits<TokenId>::max()) {
+      throw InputError(
+          fmt::format("{}: element {} is {}, expected a token id", path, tokens.size(),
+                      entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    }
+    tokens.push_back(entry.get<TokenId>());
+  }
+  return tokens;
+}
+
+std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& model) {
+  if (options.text_file.empty() == options.tokens_file.empty()) {
+    throw InputError("nothing to score: expected --text or --tokens");
+  }
+  std::vector<TokenId> tokens =
+      options.text_file.empty()
+          ? ReadTokenFile(options.tokens_file)
+          : Tokenizer::Open(model.path())
+                ->Encode(ReadTextFile(options.text_file), /*add_special=*/true);
+  if (tokens.size() < 2)
+    throw InputError(
+        fmt::format("the text has {} tokens, expected at least 2 to score", tokens.size()));
+  const int64_t most = options.model.max_tokens;
+  if (most > 0 && static_cast<int64_t>(tokens.size()) > most) {
+    throw InputError(fmt::format("the text has {} tokens, the cache holds {}: raise --max-tokens",
+                                 tokens.size(), most));
+  }
+  return tokens;
+}
+
+}  // namespace
+
+int ScoreCommand(const ScoreOptions& options) {
+  RankGroup group;
+  LoadedModel model(group, options.model);
+  std::vector<TokenId> tokens;
+  std::unique_ptr<NpyWriter> logits;
+  EngineOptions sizes;
+  RunTogether(group.communicator(), [&] {
+    if (group.rank() != 0) return;
+    tokens = ReadInput(options, model);
+    const auto n_tokens = static_cast<int64_t>(tokens.size());
+    sizes.max_tokens = std::max(n_tokens, options.model.max_tokens);
+    sizes.max_chunk = options.model.attention_mode() == AttentionMode::kFull
+                          ? n_tokens
+                          : std::min(options.model.chunk, n_tokens);
+    sizes.max_step_rows = sizes.max_chunk;
+    if (!options.logits_file.empty()) {
+      sizes.max_gather_rows = kGatherRows;
+      logits =
+          std::make_unique<NpyWriter>(options.logits_file, n_tokens, model.config().vocab_size);
+    }
+  });
+  model.Load(sizes);
+  ScoreResult result;
+  model.Drive([&] {
+    Progress progress("scoring");
+    ScoreCallbacks callbacks;
+    callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
+      progress.Update(chunk, n_chunks, tokens_done, static_cast<int64_t>(tokens.size()));
+    };
+    if (logits)
+      callbacks.logits = [&](int64_t, std::span<const float> row) { logits->Append(row); };
+    result = ScoreTokens(model.engine(), model.embeddings(), tokens, sizes.max_chunk, callbacks);
+    if (logits) logits->Close();
+  });
+  if (group.rank() != 0) return 0;
+  if (options.model.json) {
+    const nlohmann::ordered_json object = {{"tokens", result.tokens},
+                                           {"nll", result.nll},
+                                           {"nll_by_chunk", result.nll_by_chunk},
+                                           {"ranks", group.size()},
+                                           {"chunk", sizes.max_chunk},
+                                           {"fold_s", result.fold_s}};
+    fmt::print("{}\n", object.dump());
+  } else {
+    fmt::print("{} tokens in {} chunks, nll {:.6f} nats per token, perplexity {:.4f}, {}\n",
+               result.tokens, result.chunks, result.nll, std::exp(result.nll),
+               FormatSeconds(result.fold_s));
+  }
+  return 0;
+}
+
+}  // namespace kvfold

@@ -1,0 +1,84 @@
+#include "runtime/eval/score.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "comm/error.h"
+
+namespace kvfold {
+namespace {
+
+// -log softmax(logits)[target], in double.
+double NegativeLogLikelihood(std::span<const float> logits, TokenId target) {
+  const double max = *std::ranges::max_element(logits);
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
+  return max + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(target)]);
+}
+
+}  // namespace
+
+ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
+                        std::span<const TokenId> tokens, int64_t chunk,
+                        const ScoreCallbacks& callbacks) {
+  const auto n_tokens = static_cast<int64_t>(tokens.size());
+  if (n_tokens < 2)
+    throw InputError(fmt::format("the text has {} tokens, expected at least 2 to score", n_tokens));
+  for (const TokenId token : tokens) {
+    if (token < 0 || token >= engine.config().vocab_size) {
+      throw InputError(fmt::format("token id {} is outside the vocabulary, expected 0 to {}", token,
+                                   engine.config().vocab_size - 1));
+    }
+  }
+  constexpr int64_t kSequence = 0;
+  const auto start = std::chrono::steady_clock::now();
+  ScoreResult result;
+  result.tokens = n_tokens;
+  result.chunks = (n_tokens + chunk - 1) / chunk;
+  double total = 0.0;
+  StepPlan plan;
+  for (int64_t begin = 0; begin < n_tokens; begin += chunk) {
+    const int64_t end = std::min(n_tokens, begin + chunk);
+    const auto rows = static_cast<size_t>(end - begin);
+    const auto chunk_tokens = tokens.subspan(static_cast<size_t>(begin), rows);
+    plan.logit_use = callbacks.logits ? LogitUse::kGather : LogitUse::kStatistics;
+    plan.sequences = {{kSequence, begin, end - begin, end - begin}};
+    plan.targets.clear();
+    for (int64_t t = begin; t < end; ++t) {
+      plan.targets.push_back(t + 1 < n_tokens ? tokens[static_cast<size_t>(t + 1)]
+                                              : 0);  // the last row is not scored
+    }
+    plan.embeddings.resize(rows * static_cast<size_t>(embeddings.hidden()));
+    embeddings.Take(kSequence, chunk_tokens, plan.embeddings.data());
+    if (end < n_tokens) {
+      const auto next = tokens.subspan(static_cast<size_t>(end),
+                                       static_cast<size_t>(std::min(chunk, n_tokens - end)));
+      embeddings.Prefetch(kSequence, {next.begin(), next.end()});
+    }
+
+    double chunk_total = 0.0;
+    const int64_t scored = std::min(end, n_tokens - 1) - begin;
+    const std::vector<RowStats> stats =
+        engine.Run(plan, [&](int64_t row, std::span<const float> logits) {
+          callbacks.logits(begin + row, logits);
+          if (row < scored)
+            chunk_total += NegativeLogLikelihood(logits, plan.targets[static_cast<size_t>(row)]);
+        });
+    if (!stats.empty()) {
+      for (int64_t row = 0; row < scored; ++row) {
+        const RowStats& s = stats[static_cast<size_t>(row)];
+        chunk_total += static_cast<double>(s.max) + std::log(static_cast<double>(s.sum_exp)) -
+                       static_cast<double>(s.target);
+      }
+    }
+    total += chunk_total;
+    if (scored > 0) result.nll_by_chunk.push_back(chunk_total / static_cast<double>(scored));
+    if (callbacks.folded) callbacks.folded(begin / chunk + 1, result.chunks, end);
+  }
+  result.nll = total / static_cast<double>(n_tokens - 1);
+  result.fold_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace kvfold

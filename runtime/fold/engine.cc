@@ -1,0 +1,139 @@
+#include "runtime/fold/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace kvfold {
+
+KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
+                      const KernelSizing& kernels, DType kv_dtype) {
+  KvLayout layout;
+  layout.groups = GroupLayers(config.layer_windows);
+  layout.n_kv_heads = shard.kv_heads.size();
+  layout.head_dim = config.head_dim;
+  layout.dtype = kv_dtype;
+  layout.interleave = kernels.kv_interleave(kv_dtype);
+  return layout;
+}
+
+StepLimits RankStepLimits(const EngineOptions& options) {
+  return {.max_rows = options.max_step_rows,
+          .max_sequences = options.max_sequences,
+          .max_logit_rows = options.max_logit_rows,
+          .max_gather_rows = options.max_gather_rows};
+}
+
+MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kernels,
+                            const EngineOptions& options) {
+  MemoryModel model;
+  model.packed_bytes = [&kernels](LinearShape shape) { return kernels.PackedBytes(shape); };
+  model.workspace_bytes = [&config, &kernels, options](const ShardPlan& plan, int tp_rank) {
+    return StepContextBytes(config, plan, tp_rank, kernels, RankStepLimits(options));
+  };
+  model.kv_layout = [&config, &kernels, dtype = options.kv_dtype](const RankShard& shard) {
+    return RankKvLayout(config, shard, kernels, dtype);
+  };
+  return model;
+}
+
+Engine::Engine(const ModelConfig& config, const ShardPlan& plan, const Weights& weights,
+               Kernels& kernels, Communicator& communicator, Device& device,
+               const EngineOptions& options)
+    : config_(config),
+      communicator_(communicator),
+      options_(options),
+      pool_(device, RankKvLayout(config, plan.rank(communicator.rank()), kernels, options.kv_dtype),
+            KvPool::BlocksFor(
+                RankKvLayout(config, plan.rank(communicator.rank()), kernels, options.kv_dtype),
+                options.max_tokens, options.max_chunk, options.max_sequences)),
+      context_(config, plan, communicator.rank(), kernels, device, RankStepLimits(options)),
+      transformer_(config, plan, weights, kernels, communicator) {}
+
+Engine::~Engine() = default;
+
+std::vector<RowStats> Engine::Run(StepPlan& plan, const LogitSink& sink) {
+  broken_ = true;  // until it has gone well
+  BroadcastPlan(communicator_, plan);
+  std::vector<RowStats> stats = Execute(plan, sink);
+  broken_ = false;
+  if (sink_failure_) std::rethrow_exception(std::exchange(sink_failure_, nullptr));
+  return stats;
+}
+
+void Engine::Stop() {
+  StepPlan plan;
+  plan.stop = true;
+  BroadcastPlan(communicator_, plan);
+}
+
+void Engine::Follow() {
+  StepPlan plan;
+  for (;;) {
+    BroadcastPlan(communicator_, plan);
+    if (plan.stop) return;
+    Execute(plan, {});
+  }
+}
+
+std::vector<RowStats> Engine::Execute(const StepPlan& plan, const LogitSink& sink) {
+  for (const int64_t id : plan.releases) sequences_.erase(id);
+
+  // Tickets are dropped last first if anything below fails: the vector is unwound by hand.
+  std::vector<PendingChunk> chunks;
+  chunks.reserve(plan.sequences.size());
+  std::vector<StepSequence> steps;
+  const int64_t rows = plan.rows();
+  try {
+    for (const PlannedSequence& planned : plan.sequences) {
+      auto& cache = sequences_[planned.id];
+      if (!cache) cache = std::make_unique<KvCache>(pool_);
+      KVFOLD_CHECK(cache->length() == planned.begin, "sequence", planned.id, "length",
+                   cache->length(), "begin", planned.begin);
+      chunks.push_back(cache->Begin(planned.n_tokens));
+      steps.push_back({cache.get(), &chunks.back(), planned.n_logit_rows});
+    }
+    transformer_.Forward(context_, F32View(plan.embeddings.data(), rows, config_.hidden), steps);
+  } catch (...) {
+    while (!chunks.empty()) chunks.pop_back();
+    throw;
+  }
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    KvCache& cache = *sequences_.at(plan.sequences[i].id);
+    cache.Commit(std::move(chunks[i]));
+    cache.DropOutOfSight();
+  }
+  return Logits(plan, sink);
+}
+
+std::vector<RowStats> Engine::Logits(const StepPlan& plan, const LogitSink& sink) {
+  const int64_t wanted = plan.wanted_rows();
+  std::vector<RowStats> stats;
+  if (plan.logit_use == LogitUse::kStatistics) {
+    stats.resize(static_cast<size_t>(wanted));
+    for (int64_t row = 0; row < wanted; row += options_.max_logit_rows) {
+      const int64_t end = std::min(wanted, row + options_.max_logit_rows);
+      const auto at = static_cast<size_t>(row);
+      const auto n = static_cast<size_t>(end - row);
+      transformer_.RowStatistics(context_, row, end, std::span(plan.targets).subspan(at, n),
+                                 std::span(stats).subspan(at, n));
+    }
+  } else if (plan.logit_use == LogitUse::kGather) {
+    const int64_t tile = std::min(options_.max_gather_rows, options_.max_logit_rows);
+    for (int64_t row = 0; row < wanted; row += tile) {
+      const int64_t end = std::min(wanted, row + tile);
+      logits_.resize(static_cast<size_t>((end - row) * config_.vocab_size));
+      transformer_.GatherLogits(context_, row, end, logits_);
+      for (int64_t r = row; r < end && sink && !sink_failure_; ++r) {
+        try {
+          sink(r, std::span(logits_).subspan(static_cast<size_t>((r - row) * config_.vocab_size),
+                                             static_cast<size_t>(config_.vocab_size)));
+        } catch (...) {  // the step goes on: the other ranks are in its collectives
+          sink_failure_ = std::current_exception();
+        }
+      }
+    }
+  }
+  return stats;
+}
+
+}  // namespace kvfold

@@ -1,0 +1,88 @@
+// runtime/fold/engine.h: one rank of a group that executes step plans: its transformer, its pool of
+// cache blocks and the sequences in it.
+//
+//   rank 0:        engine.Run(plan, sink) for every step, at last engine.Stop()
+//   other ranks:   engine.Follow(), which returns when rank 0 stops
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/device/device.h"
+#include "runtime/fold/step_plan.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/model/step_context.h"
+#include "runtime/model/transformer.h"
+#include "runtime/weights/weights.h"
+#include "shard/kv_cache.h"
+#include "shard/memory_plan.h"
+#include "shard/shard_plan.h"
+
+namespace kvfold {
+
+struct EngineOptions {
+  DType kv_dtype = DType::kF32;
+  int64_t max_tokens = 0;  // positions that all sequences together may hold
+  int64_t max_sequences = 1;
+  int64_t max_chunk = 0;        // tokens that one sequence may bring to a step
+  int64_t max_step_rows = 0;    // tokens that all may bring
+  int64_t max_logit_rows = 64;  // rows of logits computed at a time
+  int64_t max_gather_rows = 1;  // rows of logits gathered at a time
+};
+
+// The layout of a rank's cache, and what a rank will hold by the memory plan, with these options.
+KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
+                      const KernelSizing& kernels, DType kv_dtype);
+StepLimits RankStepLimits(const EngineOptions& options);
+MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kernels,
+                            const EngineOptions& options);
+
+// Row `row` of the step's wanted rows, over the whole vocabulary. Called on rank 0 in rising order.
+using LogitSink = std::function<void(int64_t row, std::span<const float> logits)>;
+
+class Engine {
+ public:
+  // Takes the memory for cache and activations. Throws CapacityError. All referenced objects must
+  // outlive it.
+  Engine(const ModelConfig& config, const ShardPlan& plan, const Weights& weights, Kernels& kernels,
+         Communicator& communicator, Device& device, const EngineOptions& options);
+  ~Engine();
+
+  const EngineOptions& options() const { return options_; }
+  const ModelConfig& config() const { return config_; }
+  int64_t cache_bytes() const { return pool_.allocated_bytes(); }
+  int64_t workspace_bytes() const { return context_.memory.bytes(); }
+
+  // Rank 0: broadcasts the plan and executes it. Statistics of wanted rows are returned, logits go
+  // to the sink.
+  std::vector<RowStats> Run(StepPlan& plan, const LogitSink& sink);
+  // Whether a step failed inside: the ranks may be at different places, and only
+  // Communicator::Abort ends them.
+  bool broken() const { return broken_; }
+  void Stop();
+  // Other ranks: executes what rank 0 runs, until it stops.
+  void Follow();
+
+ private:
+  std::vector<RowStats> Execute(const StepPlan& plan, const LogitSink& sink);
+  std::vector<RowStats> Logits(const StepPlan& plan, const LogitSink& sink);
+
+  const ModelConfig& config_;
+  Communicator& communicator_;
+  EngineOptions options_;
+  KvPool pool_;
+  StepContext context_;
+  Transformer transformer_;
+  std::map<int64_t, std::unique_ptr<KvCache>> sequences_;
+  bool broken_ = false;
+  std::exception_ptr sink_failure_;  // thrown when the step is over
+  std::vector<float> logits_;        // of one gathered tile, kept for its memory
+};
+
+}  // namespace kvfold

@@ -1,0 +1,56 @@
+// runtime/jobs/prompt_line.h: one request as users write it: a line of --prompts, or what the
+// command line itself asks for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/chat_template.h"
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/fold/sampler.h"
+
+namespace kvfold {
+
+// Exactly one of prompt, messages and tokens is given.
+struct PromptLine {
+  std::string id;
+  std::optional<std::string> prompt;
+  std::optional<std::vector<ChatMessage>> messages;
+  std::optional<std::vector<TokenId>> tokens;
+  std::string document;  // path, or empty
+  int64_t max_new_tokens = 128;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;
+};
+
+// What a line leaves out is taken from `defaults`. Throws InputError naming the field, what was
+// found and what was expected; unknown fields are refused by name.
+PromptLine ParsePromptLine(std::string_view json, const PromptLine& defaults);
+
+// The whole of a file. Throws InputError naming it where it cannot be read.
+std::string ReadTextFile(const std::string& path);
+
+// Turns prompt lines into token ids.
+class PromptEncoder {
+ public:
+  // `tokenizer` null: only token ids can be run; `tokenizer_trouble` says why. `chat_template`
+  // null: neither --chat nor messages; `chat_trouble` says why. Both borrowed.
+  PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_trouble,
+                const ChatTemplate* chat_template, std::string chat_trouble, bool chat);
+
+  // The document's text, a blank line, then the prompt; with chat or messages rendered by the
+  // template, the document before the first user message. Throws InputError.
+  std::vector<TokenId> Encode(const PromptLine& line, std::string_view document_text) const;
+
+ private:
+  const Tokenizer* tokenizer_;
+  std::string tokenizer_trouble_;
+  const ChatTemplate* chat_template_;
+  std::string chat_trouble_;
+  bool chat_;
+};
+
+}  // namespace kvfold

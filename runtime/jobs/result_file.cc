@@ -1,0 +1,129 @@
+#include "runtime/jobs/result_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "comm/error.h"
+#include "runtime/jobs/prompt_line.h"
+
+namespace kvfold {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json CompletionObject(const Completion& completion) {
+  return {{"text", completion.text},
+          {"tokens", completion.tokens},
+          {"prompt_tokens", completion.prompt_tokens},
+          {"new_tokens", completion.tokens.size()},
+          {"finish_reason", completion.finish_reason},
+          {"timings",
+           {{"fold_s", completion.fold_s},
+            {"decode_s", completion.decode_s},
+            {"chunks", completion.chunks}}}};
+}
+
+const char* CodeName(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kBadInput:
+      return "bad_input";
+    case ErrorCode::kDoesNotFit:
+      return "does_not_fit";
+    default:
+      return "failed";
+  }
+}
+
+}  // namespace
+
+std::string CompletionJson(const Completion& completion) {
+  return CompletionObject(completion).dump();
+}
+
+ResultFile::ResultFile(const std::string& path) : path_(path) {
+  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file_ < 0) throw InputError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
+    close(file_);
+    throw InputError(fmt::format("{} is being written by another process", path));
+  }
+  try {
+    const std::string text = ReadTextFile(path);
+    size_t begin = 0;
+    for (int64_t line_number = 1; begin < text.size(); ++line_number) {
+      const size_t end = text.find('\n', begin);
+      if (end == std::string::npos) break;  // torn: its request is done again
+      const Json record =
+          Json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
+      if (!record.is_object() || !record.contains("id") || !record["id"].is_string() ||
+          !record.contains("key") || !record["key"].is_string()) {
+        throw InputError(
+            fmt::format("{}, line {}: not a record with \"id\" and \"key\"; is this another file?",
+                        path, line_number));
+      }
+      keys_[record["id"].get<std::string>()] = record["key"].get<std::string>();
+      begin = end + 1;
+    }
+    if (ftruncate(file_, static_cast<off_t>(begin)) != 0 || lseek(file_, 0, SEEK_END) < 0) {
+      throw IoError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+    }
+  } catch (...) {
+    close(file_);
+    throw;
+  }
+}
+
+ResultFile::~ResultFile() { close(file_); }
+
+bool ResultFile::Done(const std::string& id, const std::string& key) const {
+  const auto found = keys_.find(id);
+  if (found == keys_.end()) return false;
+  if (found->second == key) return true;
+  throw InputError(fmt::format(
+      "{} holds a result of id \"{}\" from another request, document, model or options: name "
+      "another output",
+      path_, id));
+}
+
+void ResultFile::Append(const std::string& id, const std::string& key,
+                        const Completion& completion) {
+  Json record = {{"id", id}, {"key", key}};
+  record.update(CompletionObject(completion));
+  AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
+  keys_[id] = key;
+}
+
+void ResultFile::AppendError(const std::string& id, const std::string& key, const Error& error) {
+  const Json record = {{"id", id},
+                       {"key", key},
+                       {"error", {{"code", CodeName(error.code())}, {"message", error.what()}}}};
+  AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
+  keys_[id] = key;
+}
+
+void ResultFile::AppendLine(const std::string& line) {
+  const std::string whole = line + '\n';
+  const off_t start = lseek(file_, 0, SEEK_CUR);
+  size_t written = 0;
+  while (written < whole.size()) {
+    const ssize_t n = write(file_, whole.data() + written, whole.size() - written);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      const int cause = errno;
+      // A torn line would be dropped at the next start all the same.
+      if (ftruncate(file_, start) != 0 || lseek(file_, start, SEEK_SET) < 0) errno = cause;
+      throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(cause)));
+    }
+    written += static_cast<size_t>(n);
+  }
+  if (fsync(file_) != 0 && errno != EINVAL) {  // EINVAL: a pipe or a device
+    throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
+  }
+}
+
+}  // namespace kvfold

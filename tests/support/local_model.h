@@ -1,0 +1,92 @@
+// tests/support/local_model.h: a model run by N ranks that are threads of this process.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "comm/device/cpu_device.h"
+#include "comm/local/local_group.h"
+#include "models/checkpoint/checkpoint.h"
+#include "models/model_config.h"
+#include "runtime/eval/score.h"
+#include "runtime/fold/engine.h"
+#include "runtime/fold/scheduler.h"
+#include "runtime/kernels/cpu/cpu_kernels.h"
+
+namespace kvfold {
+
+struct LocalModelOptions {
+  int tp_size = 1;
+  int threads = 1;
+  int64_t chunk = 64;
+  int64_t max_tokens = 512;
+  int64_t max_sequences = 1;
+  DType dtype = DType::kF32;
+  DType kv_dtype = DType::kF32;
+  std::optional<CpuIsa> isa;          // default: the best
+  std::optional<ModelConfig> config;  // default: the model's own
+};
+
+// What one rank's body sees. `embeddings` on rank 0 only.
+struct LocalRank {
+  const ModelConfig& config;
+  const ShardPlan& plan;
+  const Weights& weights;
+  Kernels& kernels;
+  Communicator& communicator;
+  CpuDevice& device;
+  Engine& engine;
+  EmbeddingSource& embeddings;
+};
+
+// Loads the model on every rank and calls body on rank 0 while the others follow.
+inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOptions& options,
+                          const std::function<void(LocalRank&)>& body,
+                          const std::function<void(LocalRank&)>& every_rank = {}) {
+  const ModelConfig config = options.config ? *options.config : ReadModelConfig(model);
+  RunLocalRanks(options.tp_size, [&](Communicator& communicator) {
+    const auto checkpoint = Checkpoint::Open(model);
+    const ShardPlan plan(config, options.tp_size);
+    CpuDevice device(options.threads);
+    const auto kernels =
+        MakeCpuKernels(device, options.dtype, options.isa.value_or(DetectCpuIsa()));
+    const Weights weights(config, plan.rank(communicator.rank()), *checkpoint, *kernels, device);
+    EngineOptions engine_options;
+    engine_options.kv_dtype = options.kv_dtype;
+    engine_options.max_tokens = options.max_tokens;
+    engine_options.max_sequences = options.max_sequences;
+    engine_options.max_chunk = options.chunk;
+    engine_options.max_step_rows = options.chunk * options.max_sequences;
+    engine_options.max_gather_rows = 16;
+    Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
+    EmbeddingSource embeddings(config, *checkpoint);
+    LocalRank rank{config, plan, weights, *kernels, communicator, device, engine, embeddings};
+    if (every_rank) every_rank(rank);
+    if (communicator.rank() != 0) return engine.Follow();
+    body(rank);
+    engine.Stop();
+  });
+}
+
+// All logits [tokens, vocab_size] of a teacher-forced pass.
+inline std::vector<float> LocalLogits(const std::filesystem::path& model,
+                                      const std::vector<TokenId>& tokens, LocalModelOptions options,
+                                      ScoreResult* result = nullptr) {
+  options.max_tokens = static_cast<int64_t>(tokens.size());
+  std::vector<float> logits;
+  RunLocalModel(model, options, [&](LocalRank& rank) {
+    ScoreCallbacks callbacks;
+    callbacks.logits = [&](int64_t, std::span<const float> row) {
+      logits.insert(logits.end(), row.begin(), row.end());
+    };
+    const ScoreResult scored =
+        ScoreTokens(rank.engine, rank.embeddings, tokens, options.chunk, callbacks);
+    if (result != nullptr) *result = scored;
+  });
+  return logits;
+}
+
+}  // namespace kvfold
