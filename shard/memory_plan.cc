@@ -84,12 +84,14 @@ int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
          product_bytes(RankVocabShape(config, shard));
 }
 
-RankMemory PlanRank(const ModelConfig& config, const RankShard& shard, const MemoryModel& model,
-                    int64_t max_tokens, int64_t chunk, int64_t max_sequences) {
+RankMemory PlanRank(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+                    const MemoryModel& model, int64_t max_tokens, int64_t chunk,
+                    int64_t max_sequences) {
+  const RankShard& shard = plan.rank(tp_rank);
   RankMemory memory;
   memory.weights_bytes = RankWeightsBytes(config, shard, model.packed_bytes);
   memory.cache_bytes = CacheBytes(model.kv_layout(shard), max_tokens, chunk, max_sequences);
-  memory.workspace_bytes = model.workspace_bytes(shard);
+  memory.workspace_bytes = model.workspace_bytes(plan, tp_rank);
   memory.reserved_bytes = model.reserved_bytes;
   return memory;
 }
@@ -100,7 +102,7 @@ std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& pl
   const MemoryModel memoized = Memoized(model);
   std::vector<RankMemory> ranks;
   for (int rank = 0; rank < plan.tp_size(); ++rank) {
-    ranks.push_back(PlanRank(config, plan.rank(rank), memoized, max_tokens, chunk, max_sequences));
+    ranks.push_back(PlanRank(config, plan, rank, memoized, max_tokens, chunk, max_sequences));
   }
   return ranks;
 }
@@ -108,14 +110,14 @@ std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& pl
 int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes,
                          int64_t max_tokens, int64_t chunk, int64_t max_sequences) {
   const MemoryModel memoized = Memoized(model);
-  const auto rank_fits = [&](const RankShard& shard) {
-    return PlanRank(config, shard, memoized, max_tokens, chunk, max_sequences).total_bytes() <=
+  const auto rank_fits = [&](const ShardPlan& plan, int rank) {
+    return PlanRank(config, plan, rank, memoized, max_tokens, chunk, max_sequences).total_bytes() <=
            device_bytes;
   };
   for (int tp_size = 1; tp_size <= config.n_heads; ++tp_size) {
     const ShardPlan plan(config, tp_size);
     int rank = 0;
-    while (rank < tp_size && rank_fits(plan.rank(rank))) ++rank;
+    while (rank < tp_size && rank_fits(plan, rank)) ++rank;
     if (rank == tp_size) return tp_size;
   }
   return 0;

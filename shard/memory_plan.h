@@ -1,5 +1,5 @@
-// shard/memory_plan.h: what one rank will hold, in bytes, before anything is loaded. The planned figures equal what is
-// allocated later: the same functions size the allocations.
+// shard/memory_plan.h: what one rank will hold, in bytes, before anything is loaded. The planned
+// figures equal what is allocated later: the same functions size the allocations.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@
 
 namespace kvfold {
 
-// The products of one layer on one rank, and the vocabulary's, as [n_out, n_in] of packed weights. q, k and v are one product, gate and up
-// another. Empty ones (a rank without FFN columns) have n_out or n_in of 0.
+// The products of one layer on one rank, and the vocabulary's, as [n_out, n_in] of packed weights.
+// q, k and v are one product, gate and up another. Empty ones (a rank without FFN columns) have
+// n_out or n_in of 0.
 struct LinearShape {
   int64_t n_out = 0;
   int64_t n_in = 0;
@@ -30,31 +31,39 @@ struct RankMemory {
   int64_t cache_bytes = 0;
   int64_t workspace_bytes = 0;
   int64_t reserved_bytes = 0;  // what the device's runtime keeps for itself
-  int64_t total_bytes() const { return weights_bytes + cache_bytes + workspace_bytes + reserved_bytes; }
+  int64_t total_bytes() const {
+    return weights_bytes + cache_bytes + workspace_bytes + reserved_bytes;
+  }
 };
 
 // What a rank's kernels and step tell the plan; runtime supplies it (the plan knows no kernel).
 struct MemoryModel {
-  std::function<int64_t(LinearShape)> packed_bytes;                // of one packed weight
-  std::function<int64_t(const RankShard&)> workspace_bytes;        // of one StepContext
+  std::function<int64_t(LinearShape)> packed_bytes;                       // of one packed weight
+  std::function<int64_t(const ShardPlan&, int tp_rank)> workspace_bytes;  // of one StepContext
   std::function<KvLayout(const RankShard&)> kv_layout;
   int64_t reserved_bytes = 0;
 };
 
-// weights = all packed products, norm weights [hidden] f32 (two a layer and the last), biases f32; each allocation rounded up to 64 bytes.
+// weights = all packed products, norm weights [hidden] f32 (two a layer and the last), biases f32;
+// each allocation rounded up to 64 bytes.
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes);
-// A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere. Requires max_tokens, chunk >= 0, max_sequences >= 1.
-RankMemory PlanRank(const ModelConfig& config, const RankShard& shard, const MemoryModel& model, int64_t max_tokens,
-                    int64_t chunk, int64_t max_sequences);
-std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& plan, const MemoryModel& model,
-                                  int64_t max_tokens, int64_t chunk, int64_t max_sequences);
+// A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere. Requires
+// max_tokens, chunk >= 0, max_sequences >= 1.
+RankMemory PlanRank(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
+                    const MemoryModel& model, int64_t max_tokens, int64_t chunk,
+                    int64_t max_sequences);
+std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& plan,
+                                  const MemoryModel& model, int64_t max_tokens, int64_t chunk,
+                                  int64_t max_sequences);
 
-// For a device of device_bytes a rank: the smallest tp_size in [1, n_heads] whose every rank fits (0: none), and the most tokens
-// that fit at tp_size (0: not even the weights; INT64_MAX: the cache of sliding layers alone fits at any length).
-int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes, int64_t max_tokens,
-                         int64_t chunk, int64_t max_sequences);
-int64_t LargestFittingTokens(const ModelConfig& config, const ShardPlan& plan, const MemoryModel& model,
-                             int64_t device_bytes, int64_t chunk, int64_t max_sequences);
+// For a device of device_bytes a rank: the smallest tp_size in [1, n_heads] whose every rank fits
+// (0: none), and the most tokens that fit at tp_size (0: not even the weights; INT64_MAX: the cache
+// of sliding layers alone fits at any length).
+int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes,
+                         int64_t max_tokens, int64_t chunk, int64_t max_sequences);
+int64_t LargestFittingTokens(const ModelConfig& config, const ShardPlan& plan,
+                             const MemoryModel& model, int64_t device_bytes, int64_t chunk,
+                             int64_t max_sequences);
 
 }  // namespace kvfold

@@ -45,7 +45,7 @@ ModelConfig Odd() {
 
 MemoryModel Bf16Model(const ModelConfig& config) {
   return {.packed_bytes = [](LinearShape shape) { return 2 * shape.n_out * shape.n_in; },
-          .workspace_bytes = [](const RankShard&) { return int64_t{1} << 30; },
+          .workspace_bytes = [](const ShardPlan&, int) { return int64_t{1} << 30; },
           .kv_layout =
               [config](const RankShard& shard) {
                 return KvLayout{GroupLayers(config.layer_windows), shard.kv_heads.size(),
@@ -118,7 +118,7 @@ TEST(MemoryPlanTest, PlannedCacheIsWhatAPoolAllocates) {
   for (const int n_ranks : {1, 2, 5, 9}) {
     const ShardPlan plan(config, n_ranks);
     for (int rank = 0; rank < n_ranks; ++rank) {
-      const RankMemory memory = PlanRank(config, plan.rank(rank), model, 1000, 33, 3);
+      const RankMemory memory = PlanRank(config, plan, rank, model, 1000, 33, 3);
       const KvLayout layout = model.kv_layout(plan.rank(rank));
       const KvPool pool(device, layout, KvPool::BlocksFor(layout, 1000, 33, 3));
       EXPECT_EQ(memory.cache_bytes, pool.allocated_bytes());
