@@ -4,30 +4,26 @@
 #include <bit>
 #include <cstring>
 
-#include "comm/error.h"
-
-// The loops below are written for the compiler to vectorise, and are compiled twice: for the
-// baseline, and for AVX2 where the processor has it. No fused multiply-add in either, so that both
-// give the same bits.
-#define KVFOLD_INLINE [[gnu::always_inline]] inline
-
 namespace kvfold {
 namespace {
 
 constexpr int64_t kBlockElements = 32;
 
 template <typename T>
-KVFOLD_INLINE T Load(const uint8_t* bytes) {
+inline T Load(const uint8_t* bytes) {
   T value;
   std::memcpy(&value, bytes, sizeof(T));
   return value;
 }
 
+// The loops below are for the compiler to vectorise: even its baseline reads some 1.5 GB of stored
+// weights a second on one core, more than a disk gives.
+
 // IEEE half to single in integer steps and two exact float operations, without a branch (the method
 // of the FP16 library, fp16_ieee_to_fp32_value): a normal number is moved to the larger exponent
 // field and scaled back by 2^-112; a subnormal one is put under the exponent of 0.5, whose 0.5 is
 // then subtracted.
-KVFOLD_INLINE float HalfToFloat(uint16_t half) {
+inline float HalfToFloat(uint16_t half) {
   const uint32_t word = static_cast<uint32_t>(half) << 16;
   const uint32_t sign = word & 0x80000000u;
   const uint32_t shifted = word + word;
@@ -38,17 +34,17 @@ KVFOLD_INLINE float HalfToFloat(uint16_t half) {
   return std::bit_cast<float>(sign | magnitude);
 }
 
-KVFOLD_INLINE void HalvesToFloats(const uint8_t* in, int64_t n, float* out) {
+inline void HalvesToFloats(const uint8_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = HalfToFloat(Load<uint16_t>(in + 2 * i));
 }
 
-KVFOLD_INLINE void BFloatsToFloats(const uint8_t* in, int64_t n, float* out) {
+inline void BFloatsToFloats(const uint8_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     out[i] = std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
   }
 }
 
-KVFOLD_INLINE void BlockQ8_0(const uint8_t* __restrict block, float* __restrict out) {
+inline void BlockQ8_0(const uint8_t* __restrict block, float* __restrict out) {
   const float d = HalfToFloat(Load<uint16_t>(block));
   const uint8_t* const q = block + 2;
   for (int64_t i = 0; i < kBlockElements; ++i) {
@@ -56,7 +52,7 @@ KVFOLD_INLINE void BlockQ8_0(const uint8_t* __restrict block, float* __restrict 
   }
 }
 
-KVFOLD_INLINE void BlockQ4_0(const uint8_t* __restrict block, float* __restrict out) {
+inline void BlockQ4_0(const uint8_t* __restrict block, float* __restrict out) {
   const float d = HalfToFloat(Load<uint16_t>(block));
   const uint8_t* const q = block + 2;
   for (int64_t i = 0; i < kBlockElements / 2; ++i) {
@@ -65,7 +61,7 @@ KVFOLD_INLINE void BlockQ4_0(const uint8_t* __restrict block, float* __restrict 
   }
 }
 
-KVFOLD_INLINE void BlockQ4_1(const uint8_t* __restrict block, float* __restrict out) {
+inline void BlockQ4_1(const uint8_t* __restrict block, float* __restrict out) {
   const float d = HalfToFloat(Load<uint16_t>(block));
   const float m = HalfToFloat(Load<uint16_t>(block + 2));
   const uint8_t* const q = block + 4;
@@ -77,7 +73,7 @@ KVFOLD_INLINE void BlockQ4_1(const uint8_t* __restrict block, float* __restrict 
 
 // Whole blocks straight to `out`; a block that is only partly asked for by way of a buffer.
 template <int64_t kBlockBytes, void (*kBlock)(const uint8_t*, float*)>
-KVFOLD_INLINE void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
+inline void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
   int64_t col = col_begin;
   while (col < col_end) {
     const int64_t block = col / kBlockElements;
@@ -95,43 +91,6 @@ KVFOLD_INLINE void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end
     out += n;
   }
 }
-
-KVFOLD_INLINE void Convert(StorageType type, const uint8_t* row, int64_t col_begin, int64_t col_end,
-                           float* out) {
-  const int64_t n = col_end - col_begin;
-  switch (type) {
-    case StorageType::kF32:
-      std::memcpy(out, row + col_begin * 4, static_cast<size_t>(n) * sizeof(float));
-      return;
-    case StorageType::kF16:
-      HalvesToFloats(row + col_begin * 2, n, out);
-      return;
-    case StorageType::kBF16:
-      BFloatsToFloats(row + col_begin * 2, n, out);
-      return;
-    case StorageType::kQ8_0:
-      Blocks<34, BlockQ8_0>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ4_0:
-      Blocks<18, BlockQ4_0>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ4_1:
-      Blocks<20, BlockQ4_1>(row, col_begin, col_end, out);
-      return;
-  }
-}
-
-void ConvertBaseline(StorageType type, const uint8_t* row, int64_t col_begin, int64_t col_end,
-                     float* out) {
-  Convert(type, row, col_begin, col_end, out);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) void ConvertAvx2(StorageType type, const uint8_t* row,
-                                                 int64_t col_begin, int64_t col_end, float* out) {
-  Convert(type, row, col_begin, col_end, out);
-}
-#endif
 
 }  // namespace
 
@@ -153,32 +112,30 @@ std::string_view StorageTypeName(StorageType type) {
   return "unknown";
 }
 
-StorageBlock StorageBlockOf(StorageType type) {
-  switch (type) {
-    case StorageType::kF32:
-      return {1, 4};
-    case StorageType::kF16:
-    case StorageType::kBF16:
-      return {1, 2};
-    case StorageType::kQ8_0:
-      return {kBlockElements, 34};
-    case StorageType::kQ4_0:
-      return {kBlockElements, 18};
-    case StorageType::kQ4_1:
-      return {kBlockElements, 20};
-  }
-  KVFOLD_CHECK(false, "type", static_cast<int>(type));
-  return {};
-}
-
 void DequantizeRow(StorageType type, const uint8_t* row, int64_t col_begin, int64_t col_end,
                    float* out) {
-  if (col_begin == col_end) return;
-#if defined(__x86_64__)
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
-  if (has_avx2) return ConvertAvx2(type, row, col_begin, col_end, out);
-#endif
-  ConvertBaseline(type, row, col_begin, col_end, out);
+  const int64_t n = col_end - col_begin;
+  if (n == 0) return;  // `out` may be null
+  switch (type) {
+    case StorageType::kF32:
+      std::memcpy(out, row + col_begin * 4, static_cast<size_t>(n) * sizeof(float));
+      return;
+    case StorageType::kF16:
+      HalvesToFloats(row + col_begin * 2, n, out);
+      return;
+    case StorageType::kBF16:
+      BFloatsToFloats(row + col_begin * 2, n, out);
+      return;
+    case StorageType::kQ8_0:
+      Blocks<34, BlockQ8_0>(row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ4_0:
+      Blocks<18, BlockQ4_0>(row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ4_1:
+      Blocks<20, BlockQ4_1>(row, col_begin, col_end, out);
+      return;
+  }
 }
 
 }  // namespace kvfold
