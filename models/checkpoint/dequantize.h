@@ -8,14 +8,15 @@
 
 namespace kvfold {
 
-// Quantised rows are stored in blocks of 32 elements:
-//   Q8_0: f16 d; int8 q[32]:          d * q
-//   Q4_0: f16 d; 16 bytes:            d * (q - 8)   element j in the low half of byte j, element j
-//   + 16 in the high half Q4_1: f16 d; f16 m; 16 bytes:     d * q + m     the same
+// A quantised row is stored in blocks of 32 elements, d and m being f16:
+//   Q8_0   d, then int8 q[32]     d * q
+//   Q4_0   d, then 16 bytes       d * (q - 8)
+//   Q4_1   d, m, then 16 bytes    d * q + m
+// where the low half of byte j is q of element j, the high half that of element j + 16.
 //
-// out[c - col_begin] = element c of a row that is stored from `row` on, for c in [col_begin,
-// col_end), which need not begin or end with a block. `row` need not be aligned. Requires 0 <=
-// col_begin <= col_end <= columns of the row.
+// out[c - col_begin] = element c of the row that is stored from `row` on, for the columns
+// [col_begin, col_end), which need not begin or end with a block. `row` need not be aligned.
+// Requires 0 <= col_begin <= col_end <= columns of the row.
 void DequantizeRow(StorageType type, const uint8_t* row, int64_t col_begin, int64_t col_end,
                    float* out);
 
