@@ -17,7 +17,8 @@ scripts/tiktoken_to_tokenizer_json.py. Where one is not given, its expectation s
                                    u64 hash of each record's ids decoded without special tokens; n_listed times u32 n, u32 ids[n].
                                    A hash is FNV-1a over the bytes (ids as u32). No special tokens are added, but in the tiny ones.
     tokenizer/tiny_*/tokenizer.json  vocabularies of 1000 tokens trained on the corpus, with Qwen 2's (NFC) and GPT-2's pre-tokenizers
-    chat/cases.json                templates (our own), conversations, and what transformers' Jinja environment makes of them
+    chat/cases.json                templates (our own), conversations, and what transformers makes of them
+    chat/smollm2.json              the same with the demo model's template, which the GGUF file has
 
 The same bytes come out on every machine.
 """
@@ -31,6 +32,7 @@ import struct
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+import chat_cases
 import tokenizer_corpus
 
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
@@ -134,6 +136,35 @@ def make_tiny(records):
     train_tiny("tiny_gpt2", records, None, pre_tokenizers.ByteLevel(add_prefix_space=False), added)
 
 
+def chat_case(template, bos_token):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    chats = list(chat_cases.conversations())
+    texts, _ = render_jinja_template(
+        conversations=chats, chat_template=template, add_generation_prompt=True, bos_token=bos_token
+    )
+    return [{"messages": chat, "text": text} for chat, text in zip(chats, texts)]
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=True) + "\n")
+    print(f"{path.relative_to(FIXTURES)}: {path.stat().st_size} bytes")
+
+
+def make_chat(demo_model):
+    cases = [
+        {"name": name, "template": template, "bos_token": bos, "renderings": chat_case(template, bos)}
+        for name, (template, bos) in chat_cases.TEMPLATES.items()
+    ]
+    write_json(FIXTURES / "chat" / "cases.json", cases)
+    if demo_model:
+        import gguf
+
+        template = gguf.GGUFReader(demo_model).fields["tokenizer.chat_template"].contents()
+        write_json(FIXTURES / "chat" / "smollm2.json", chat_case(template, "<|im_start|>"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo-model", help="SmolLM2's GGUF file")
@@ -145,6 +176,7 @@ def main():
     print(f"{len(records)} records, {len(whole)} bytes")
     write_gz(FIXTURES / "tokenizer" / "corpus.txt.gz", whole)
     make_tiny(records)
+    make_chat(arguments.demo_model)
     if arguments.demo_model:
         write_expected("smollm2", demo_tokenizer(arguments.demo_model), records, add_special=False)
     if arguments.llama3_tokenizer:

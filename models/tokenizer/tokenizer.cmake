@@ -1,4 +1,9 @@
 list(APPEND KVFOLD_MODELS_SOURCES
+  chat/chat_form.cc
+  chat/jinja_evaluator.cc
+  chat/jinja_lexer.cc
+  chat/jinja_parser.cc
+  chat_template.cc
   tokenizer/added_tokens.cc
   tokenizer/bpe_tokenizer.cc
   tokenizer/byte_alphabet.cc

@@ -1,0 +1,173 @@
+#include "models/chat_template.h"
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "comm/error.h"
+#include "models/chat/chat_form.h"
+#include "models/chat/jinja_evaluator.h"
+#include "models/chat/jinja_parser.h"
+#include "models/checkpoint/gguf_file.h"
+#include "models/checkpoint/mapped_file.h"
+#include "models/quoted.h"
+#include "models/tokenizer/utf8.h"
+
+namespace kvfold {
+namespace {
+
+constexpr size_t kMostSourceBytes = 1 << 20;
+constexpr std::string_view kTheWay =
+    "give the whole text with --prompt, in the form that the model reads";
+
+class RecognisedTemplate : public ChatTemplate {
+ public:
+  RecognisedTemplate(std::vector<jinja::Statement> statements, std::string bos_token,
+                     std::string name)
+      : statements_(std::move(statements)),
+        bos_token_(std::move(bos_token)),
+        name_(std::move(name)) {}
+
+  std::string name() const override { return name_; }
+
+  std::string Render(std::span<const ChatMessage> messages) const override {
+    if (messages.empty()) throw InputError("a conversation has no messages, expected at least one");
+    for (size_t i = 0; i < messages.size(); ++i) {
+      const ChatMessage& message = messages[i];
+      if (message.role != "system" && message.role != "user" && message.role != "assistant") {
+        throw InputError(
+            fmt::format("message {} has the role {}, expected system, user or assistant", i,
+                        Quoted(message.role)));
+      }
+      const size_t invalid = FindInvalidUtf8(message.content);
+      if (invalid != std::string_view::npos) {
+        throw InputError(fmt::format("message {} is not UTF-8 at byte {}", i, invalid));
+      }
+    }
+    try {
+      return jinja::Render(statements_, messages, bos_token_);
+    } catch (const InputError& error) {
+      throw InputError(
+          fmt::format("the chat template cannot take this conversation: {}", error.what()));
+    }
+  }
+
+ private:
+  std::vector<jinja::Statement> statements_;
+  std::string bos_token_;
+  std::string name_;
+};
+
+struct Source {
+  std::string text;
+  std::string bos_token;
+};
+
+std::string ReadText(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return {file.bytes().begin(), file.bytes().end()};
+}
+
+// A special token of tokenizer_config.json: a string, an object with its content, or null.
+std::string TokenText(const nlohmann::json& config, const char* key, const std::string& where) {
+  if (!config.contains(key) || config[key].is_null()) return "";
+  const nlohmann::json& token = config[key];
+  if (token.is_string()) return token.get<std::string>();
+  if (token.is_object() && token.contains("content") && token["content"].is_string()) {
+    return token["content"].get<std::string>();
+  }
+  throw InputError(fmt::format("{}: {} is no string and has no content", where, key));
+}
+
+// chat_template of tokenizer_config.json: a string, or a list of named ones of which "default"
+// counts. "" where there is none.
+std::string TemplateText(const nlohmann::json& config, const std::string& where) {
+  if (!config.contains("chat_template") || config["chat_template"].is_null()) return "";
+  const nlohmann::json& found = config["chat_template"];
+  if (found.is_string()) return found.get<std::string>();
+  if (found.is_array()) {
+    for (const nlohmann::json& item : found) {
+      if (!item.is_object() || item.value("name", nlohmann::json()) != "default") continue;
+      const nlohmann::json text = item.value("template", nlohmann::json());
+      if (text.is_string()) return text.get<std::string>();
+    }
+  }
+  throw InputError(fmt::format(
+      "{}: chat_template is neither a string nor a list with a template named default", where));
+}
+
+Source ReadFolder(const std::filesystem::path& folder) {
+  Source source;
+  std::error_code ignored;
+  const std::filesystem::path config_path = folder / "tokenizer_config.json";
+  if (std::filesystem::exists(config_path, ignored)) {
+    nlohmann::json config;
+    try {
+      config = nlohmann::json::parse(ReadText(config_path));
+    } catch (const nlohmann::json::exception& error) {
+      throw InputError(fmt::format("{} is not JSON: {}", config_path.string(), error.what()));
+    }
+    if (!config.is_object()) {
+      throw InputError(fmt::format("{} is no JSON object", config_path.string()));
+    }
+    source.bos_token = TokenText(config, "bos_token", config_path.string());
+    source.text = TemplateText(config, config_path.string());
+  }
+  // A file of its own comes before the field, as in transformers.
+  const std::filesystem::path file = folder / "chat_template.jinja";
+  if (std::filesystem::exists(file, ignored)) source.text = ReadText(file);
+  return source;
+}
+
+Source ReadGguf(const std::filesystem::path& path) {
+  const GgufFile file(path);
+  Source source;
+  source.text = file.String("tokenizer.chat_template", "");
+  if (file.Has("tokenizer.ggml.bos_token_id") && file.Has("tokenizer.ggml.tokens")) {
+    const auto& tokens = file.StringArray("tokenizer.ggml.tokens");
+    const int64_t bos = file.Int("tokenizer.ggml.bos_token_id");
+    if (bos >= 0 && bos < static_cast<int64_t>(tokens.size()))
+      source.bos_token = tokens[static_cast<size_t>(bos)];
+  }
+  return source;
+}
+
+}  // namespace
+
+std::unique_ptr<ChatTemplate> ChatTemplate::Recognise(const std::string& source,
+                                                      const std::string& bos_token) {
+  try {
+    if (source.size() > kMostSourceBytes) {
+      throw InputError(fmt::format("it is {} bytes long", source.size()));
+    }
+    std::vector<jinja::Statement> statements = jinja::Parse(source);
+    std::string name = RecogniseForm(
+        [&](std::span<const ChatMessage> messages) {
+          return jinja::Render(statements, messages, bos_token);
+        },
+        bos_token);
+    return std::make_unique<RecognisedTemplate>(std::move(statements), bos_token, std::move(name));
+  } catch (const InputError& error) {
+    throw InputError(
+        fmt::format("the chat template is recognised neither as ChatML nor as Llama 3: {}; {}",
+                    error.what(), kTheWay));
+  }
+}
+
+std::unique_ptr<ChatTemplate> ChatTemplate::Open(const std::filesystem::path& model) {
+  std::error_code ignored;
+  const Source source =
+      std::filesystem::is_directory(model, ignored) ? ReadFolder(model) : ReadGguf(model);
+  if (source.text.empty()) {
+    throw InputError(fmt::format("{} has no chat template; {}", model.string(), kTheWay));
+  }
+  try {
+    return Recognise(source.text, source.bos_token);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", model.string(), error.what()));
+  }
+}
+
+}  // namespace kvfold
