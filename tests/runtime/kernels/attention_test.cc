@@ -1,0 +1,191 @@
+// Attention against softmax in double, over every shape of head, prefix, chunk and window.
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <numeric>
+
+#include "tests/runtime/kernels/attention_batch.h"
+
+namespace kvfold {
+namespace {
+
+const std::vector<int32_t> kOneByOne = {0, 1};
+const std::vector<int32_t> kPairs = {0, 0, 1, 1};
+const std::vector<int32_t> kThree = {0, 0, 0};
+const std::vector<int32_t> kThreeAndTwo = {0, 0, 0, 1, 1};  // a rank with part of a KV head's group
+const std::vector<int32_t> kOneAndThree = {0, 1, 1, 1};
+const std::vector<int32_t> kEight = {0, 0, 0, 0, 0, 0, 0, 0};
+
+// Rows that a reference is made for: the first and last ones, those around the edges of likely row
+// tiles, and some between.
+std::vector<int64_t> TokensToCheck(int64_t n_tokens) {
+  std::vector<int64_t> tokens;
+  for (int64_t t = 0; t < n_tokens; ++t) {
+    const bool edge = t < 3 || t + 2 >= n_tokens || t % 32 >= 31 || t % 32 == 0 || t % 48 == 47;
+    if (edge || t % 17 == 5) tokens.push_back(t);
+  }
+  return tokens;
+}
+
+struct Checked {
+  int64_t token, head;
+  AttentionRow row;
+};
+
+class AttentionTest : public KernelsTest {
+ protected:
+  void ExpectReference(const BatchShape& shape, uint64_t seed) {
+    SCOPED_TRACE(testing::Message()
+                 << "head_dim " << shape.head_dim << ", heads " << shape.n_heads() << ", window "
+                 << shape.window << ", seed " << seed);
+    const std::vector<SequenceData> sequences = MakeSequences(shape, seed);
+    const auto& checked = References(shape, seed, sequences);
+    std::vector<size_t> all(sequences.size());
+    std::iota(all.begin(), all.end(), 0);
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      const DType products = backend().AttentionProducts(kv_dtype);
+      const std::vector<AttentionOutput> got =
+          RunAttention(backend(), kv_dtype, shape, sequences, all);
+      for (size_t i = 0; i < got.size(); ++i) {
+        for (const Checked& c : checked[i]) {
+          const AttentionBound bound = BoundOf(c.row, products, kernels().activation_dtype());
+          const auto at = static_cast<size_t>(c.token * shape.n_heads() + c.head);
+          const auto head_dim = static_cast<size_t>(shape.head_dim);
+          ASSERT_TRUE(WithinBounds(std::span(got[i].out).subspan(at * head_dim, head_dim),
+                                   c.row.out, bound.out))
+              << "cache " << DTypeName(kv_dtype) << ", prefix " << sequences[i].prefix
+              << ", tokens " << sequences[i].n_tokens << ", token " << c.token << ", head "
+              << c.head;
+          ASSERT_LE(std::abs(got[i].log_sum_exp[at] - c.row.log_sum_exp), bound.log_sum_exp)
+              << "cache " << DTypeName(kv_dtype) << ", prefix " << sequences[i].prefix
+              << ", tokens " << sequences[i].n_tokens << ", token " << c.token << ", head "
+              << c.head << ", log-sum-exp " << c.row.log_sum_exp;
+        }
+        // The rows between were at least computed.
+        for (const float x : got[i].out) ASSERT_LT(std::abs(x), 3.0f);
+        for (const float x : got[i].log_sum_exp) ASSERT_FALSE(std::isnan(x));
+      }
+    }
+  }
+
+ private:
+  // By sequence; kept for all implementations.
+  static const std::vector<std::vector<Checked>>& References(
+      const BatchShape& shape, uint64_t seed, const std::vector<SequenceData>& sequences) {
+    static std::map<uint64_t, std::vector<std::vector<Checked>>> made;
+    std::vector<std::vector<Checked>>& references = made[seed];
+    if (!references.empty()) return references;
+    for (const SequenceData& sequence : sequences) {
+      std::vector<Checked> checked;
+      for (const int64_t token : TokensToCheck(sequence.n_tokens)) {
+        for (int64_t head = 0; head < shape.n_heads(); ++head) {
+          checked.push_back({token, head, ReferenceRow(shape, sequence, token, head)});
+        }
+      }
+      references.push_back(std::move(checked));
+    }
+    return references;
+  }
+};
+
+TEST_P(AttentionTest, ShortSequences) {
+  ExpectReference({64, kPairs, 0, {{0, 1}, {0, 2}, {0, 7}, {1, 1}, {1, 2}, {1, 7}}}, 1);
+  ExpectReference({8, {0}, 0, {{0, 1}}}, 2);
+  ExpectReference({16, kOneAndThree, 0, {{0, 64}, {1, 64}}}, 3);
+  ExpectReference({24, kThree, 0, {{0, 130}, {1, 1}}}, 4);
+}
+
+TEST_P(AttentionTest, AroundBlocks) {
+  ExpectReference({64, kThree, 0, {{127, 1}, {127, 2}, {128, 1}, {129, 7}}}, 10);
+  ExpectReference({128, kThreeAndTwo, 0, {{128, 64}, {0, 130}, {129, 256}}}, 11);
+  ExpectReference({16, kThreeAndTwo, 0, {{1, 130}, {127, 64}, {127, 256}}}, 12);
+  ExpectReference({80, kPairs, 0, {{127, 7}, {128, 2}, {127, 130}}}, 13);
+  ExpectReference({256, kPairs, 0, {{129, 2}, {0, 64}, {128, 7}}}, 14);
+}
+
+TEST_P(AttentionTest, LongPrefixes) {
+  ExpectReference({8, kOneByOne, 0, {{1000, 7}, {2500, 64}}}, 20);
+  ExpectReference({16, kThreeAndTwo, 0, {{1000, 256}}}, 21);
+  ExpectReference({24, kThree, 0, {{1000, 130}, {2500, 130}}}, 22);
+  ExpectReference({80, kPairs, 0, {{1000, 64}}}, 23);
+  ExpectReference({256, kOneByOne, 0, {{1000, 64}}}, 24);
+  ExpectReference({64, kThreeAndTwo, 0, {{2500, 256}}}, 25);
+}
+
+// Few rows over many keys: implementations split the keys and merge.
+TEST_P(AttentionTest, DecodingOverLongPrefixes) {
+  ExpectReference({128, kEight, 0, {{1000, 1}, {2500, 1}, {2500, 2}, {2500, 7}}}, 30);
+  ExpectReference({64, kThreeAndTwo, 0, {{2500, 1}, {1022, 1}, {1023, 1}, {1024, 1}, {1022, 3}}},
+                  31);
+  ExpectReference({8, {0}, 0, {{2500, 1}, {2500, 16}, {2500, 17}, {2047, 1}, {2048, 1}}}, 32);
+  ExpectReference({80, kPairs, 0, {{2500, 1}, {2500, 7}}}, 33);
+  ExpectReference({256, kOneByOne, 0, {{2500, 1}, {1000, 2}}}, 34);
+  ExpectReference({24, kThree, 0, {{2500, 1}, {2500, 5}, {2500, 6}}}, 35);
+}
+
+TEST_P(AttentionTest, Windows) {
+  ExpectReference({64, kThreeAndTwo, 1, {{0, 7}, {129, 1}, {1000, 64}, {0, 1}}}, 40);
+  ExpectReference({24, kOneAndThree, 5, {{0, 2}, {127, 7}, {2500, 130}, {2500, 1}, {4, 1}}}, 41);
+  ExpectReference({64, kPairs, 128, {{0, 130}, {127, 2}, {128, 256}, {1000, 1}, {127, 1}}}, 42);
+  ExpectReference({128, kThree, 200, {{129, 64}, {1000, 256}, {2500, 1}, {2500, 7}}}, 43);
+  ExpectReference({8, kOneByOne, 128, {{1000, 130}, {255, 1}, {256, 1}}}, 44);
+  // Wide enough that its keys are split; the first split begins within a block, and one row of a
+  // chunk sees none of it.
+  ExpectReference({16, kEight, 1300, {{2500, 1}, {2346, 2}, {1000, 2}, {2323, 1}}}, 45);
+  ExpectReference({64, kThree, 1025, {{2047, 5}, {2048, 1}, {2049, 1}}}, 46);
+  ExpectReference({64, kThree, 1024, {{2045, 5}}}, 47);
+}
+
+TEST_P(AttentionTest, ScoresOfEverySize) {
+  uint64_t seed = 50;
+  for (const float deviation : {0.0f, 1e-6f, 1e-2f, 5.0f, 20.0f}) {  // 20: beyond 60 either way
+    BatchShape shape{64, kThreeAndTwo, 0, {{0, 64}, {1000, 7}, {2500, 1}}};
+    shape.score_deviation = deviation;
+    ExpectReference(shape, seed++);
+  }
+}
+
+TEST_P(AttentionTest, OneKeyOutshinesAll) {
+  for (const int64_t window : {0, 200}) {
+    BatchShape shape{128, kPairs, window, {{0, 7}, {1000, 130}, {2500, 1}}};
+    shape.dominant_key = true;
+    ExpectReference(shape, 300 + static_cast<uint64_t>(window));
+  }
+}
+
+TEST_P(AttentionTest, SequencesWithoutTokensAndWithoutSequences) {
+  ExpectReference({64, kPairs, 0, {{5, 0}, {3, 2}, {0, 0}, {128, 0}}}, 600);
+  EXPECT_TRUE(RunAttention(backend(), DType::kF32, {64, kPairs, 0, {}}, {}, {}).empty());
+}
+
+// So many keys that an implementation cannot split them at a fixed length into a fixed scratch.
+TEST_P(AttentionTest, VeryLongPrefixes) {
+  ExpectReference({8, {0}, 0, {{65535, 1}, {65536, 1}, {70000, 2}}}, 60);
+  ExpectReference({8, {0}, 66001, {{70000, 1}, {66050, 16}}}, 61);
+}
+
+// A query that is not a number must not become a plausible answer.
+TEST_P(AttentionTest, LosesNoNan) {
+  for (const int64_t prefix : {0, 130, 2500}) {
+    const BatchShape shape{64, kPairs, 0, {{prefix, 3}}};
+    std::vector<SequenceData> sequences = MakeSequences(shape, 700);
+    sequences[0].q[64 * 4 + 64 + 5] = std::numeric_limits<float>::quiet_NaN();  // token 1, head 1
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      const std::vector<AttentionOutput> got =
+          RunAttention(backend(), kv_dtype, shape, sequences, {0});
+      for (size_t i = 0; i < got[0].out.size(); ++i) {
+        ASSERT_EQ(std::isnan(got[0].out[i]), i / 64 == 5)
+            << "cache " << DTypeName(kv_dtype) << ", prefix " << prefix << ", element " << i;
+      }
+      for (size_t i = 0; i < got[0].log_sum_exp.size(); ++i) {
+        ASSERT_EQ(std::isnan(got[0].log_sum_exp[i]), i == 5)
+            << "cache " << DTypeName(kv_dtype) << ", prefix " << prefix << ", row " << i;
+      }
+    }
+  }
+}
+
+KVFOLD_FOR_ALL_IMPLEMENTATIONS(AttentionTest);
+
+}  // namespace
+}  // namespace kvfold

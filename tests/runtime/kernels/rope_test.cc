@@ -1,0 +1,252 @@
+// Rotations, and keys and values on their way into the cache.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "tests/runtime/kernels/cache_tiles.h"
+#include "tests/runtime/kernels/reference.h"
+#include "tests/support/all_close.h"
+
+namespace kvfold {
+namespace {
+
+constexpr double u = kRoundoffF32;
+
+std::vector<float> InverseFrequencies(int64_t head_dim, float theta) {
+  std::vector<float> inv_freq;
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    inv_freq.push_back(static_cast<float>(
+        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim))));
+  }
+  return inv_freq;
+}
+
+class RopeTest : public KernelsTest {
+ protected:
+  Matrix TableOf(std::span<const int64_t> positions, int64_t head_dim) {
+    const std::vector<float> inv_freq = InverseFrequencies(head_dim, 10000.0f);
+    Matrix table(backend(), DType::kF32, static_cast<int64_t>(positions.size()), head_dim);
+    kernels().FillRopeTable(positions, inv_freq, table.view());
+    backend().device().stream().Synchronize();
+    return table;
+  }
+};
+
+TEST_P(RopeTest, TableHoldsCosinesThenSines) {
+  const std::vector<int64_t> positions = {0, 1, 2, 127, 128, 4095, 131071, 1 << 20, (1 << 24) + 1};
+  for (const int64_t head_dim : {2, 8, 64, 80, 128, 256}) {
+    for (const int64_t stride : {head_dim, head_dim + 7}) {
+      const std::vector<float> inv_freq = InverseFrequencies(head_dim, 500000.0f);
+      const auto rows = static_cast<int64_t>(positions.size());
+      Matrix table(backend(), DType::kF32, rows, head_dim, stride);
+      kernels().FillRopeTable(positions, inv_freq, table.view());
+      backend().device().stream().Synchronize();
+      EXPECT_TRUE(table.OnlyWrote(rows));
+      std::vector<double> want;
+      for (const int64_t position : positions) {
+        for (const auto function :
+             {+[](double x) { return std::cos(x); }, +[](double x) { return std::sin(x); }}) {
+          for (const float frequency : inv_freq) {
+            // The angle is a product in f32: far out it differs from the exact one by far more
+            // than a cosine's rounding.
+            const float angle = static_cast<float>(position) * frequency;
+            want.push_back(function(static_cast<double>(angle)));
+          }
+        }
+      }
+      // Two units in the last place of 1: room for a device's own functions.
+      const std::vector<double> bounds(want.size(), 4 * u);
+      EXPECT_TRUE(WithinBounds(table.Get(), want, bounds)) << "head_dim " << head_dim;
+    }
+  }
+}
+
+struct AppendCase {
+  int64_t head_dim;
+  int64_t n_heads, n_kv_heads;
+  std::vector<std::pair<int64_t, int64_t>> sequences;  // prefix, tokens
+};
+
+// The element of the cache next to x that `error` around x allows; int8: within half a step.
+double CacheStoreError(DType kv_dtype, double x, double error, double max_abs) {
+  if (kv_dtype != DType::kI8) return StoreError(kv_dtype, x, error);
+  // A step is max|x| / 127. Scale, reciprocal and product are rounded, each 127 u of a step.
+  return max_abs / 254 * (1 + 1e-4) + 0x1p-126;
+}
+
+TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
+  const AppendCase cases[] = {
+      {64, 3, 1, {{0, 1}}},
+      {64, 5, 2, {{127, 2}, {0, 7}, {128, 1}, {5, 0}}},
+      {8, 2, 2, {{126, 131}, {1, 64}}},
+      {24, 4, 2, {{300, 65}}},
+      {80, 2, 1, {{0, 129}, {255, 1}}},
+      {128, 8, 1, {{129, 3}}},
+      {256, 2, 2, {{1000, 2}}},
+      {2, 1, 1, {{3, 5}}},
+  };
+  uint64_t seed = 1;
+  for (const AppendCase& c : cases) {
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      SCOPED_TRACE(testing::Message()
+                   << "head_dim " << c.head_dim << ", cache " << DTypeName(kv_dtype));
+      std::mt19937_64 random(++seed);
+      const KvLayout layout{GroupLayers({0, 0}), c.n_kv_heads, c.head_dim, kv_dtype,
+                            kernels().kv_interleave(kv_dtype)};
+      int64_t rows = 0, blocks = 0;
+      for (const auto& [prefix, n_tokens] : c.sequences) {
+        rows += n_tokens;
+        blocks += (prefix + n_tokens) / kBlockTokens + 1;
+      }
+      KvPool pool(backend().device(), layout, {blocks});
+      FillWithStale(backend(), pool);
+
+      std::vector<std::unique_ptr<KvCache>> caches;
+      std::vector<PendingChunk> chunks;
+      std::vector<SequenceRows> sequences;
+      std::vector<int64_t> positions;
+      for (const auto& [prefix, n_tokens] : c.sequences) {
+        caches.push_back(std::make_unique<KvCache>(pool));
+        caches.back()->Commit(caches.back()->Begin(prefix));
+        chunks.push_back(caches.back()->Begin(n_tokens));
+        const auto row_begin = static_cast<int64_t>(positions.size());
+        sequences.push_back({row_begin, n_tokens, caches.back()->View(chunks.back(), 1)});
+        for (int64_t i = 0; i < n_tokens; ++i) positions.push_back(prefix + i);
+      }
+      const Matrix table = TableOf(positions, c.head_dim);
+      const std::vector<float> cos_sin = table.Get();
+
+      const int64_t cols = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim;
+      std::vector<float> before = Normals(random, rows * cols);
+      for (int64_t i = 0; i < cols; ++i) before[static_cast<size_t>(i)] *= 100.0f;  // a loud token
+      Matrix qkv(backend(), DType::kF32, rows, cols, cols + 3);
+      qkv.Set(before);
+      std::vector<int32_t> kv_head_of;
+      for (int64_t h = 0; h < c.n_heads; ++h) {
+        kv_head_of.push_back(static_cast<int32_t>(h * c.n_kv_heads / c.n_heads));
+      }
+      const AttentionHeads heads{c.n_heads, c.n_kv_heads, c.head_dim, kv_head_of, 1.0f};
+      kernels().RopeAppend(qkv.view(), table.view(), heads, sequences);
+      backend().device().stream().Synchronize();
+      EXPECT_TRUE(qkv.OnlyWrote(rows));
+      const std::vector<float> after = qkv.Get();
+
+      // x of head `head` (q, then k, then v heads) of a row, rotated; and what f32 may make of it.
+      const int64_t half = c.head_dim / 2;
+      const auto rotated = [&](int64_t row, int64_t head, int64_t d) {
+        const float* x = before.data() + row * cols + head * c.head_dim;
+        const float* table_row = cos_sin.data() + row * c.head_dim;
+        const double along = static_cast<double>(x[d]) * table_row[d % half];
+        const double across =
+            static_cast<double>(x[d < half ? d + half : d - half]) * table_row[half + d % half];
+        return std::pair(d < half ? along - across : along + across,
+                         3 * u * (std::abs(along) + std::abs(across)) + 0x1p-126);
+      };
+      std::vector<double> want, bounds;
+      std::vector<float> got, values_before, values_after;
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t i = 0; i < c.n_heads * c.head_dim; ++i) {
+          const auto [x, error] = rotated(row, i / c.head_dim, i % c.head_dim);
+          want.push_back(x);
+          bounds.push_back(error);
+          got.push_back(after[static_cast<size_t>(row * cols + i)]);
+        }
+        for (int64_t i = (c.n_heads + c.n_kv_heads) * c.head_dim; i < cols; ++i) {
+          values_before.push_back(before[static_cast<size_t>(row * cols + i)]);
+          values_after.push_back(after[static_cast<size_t>(row * cols + i)]);
+        }
+      }
+      EXPECT_TRUE(WithinBounds(got, want, bounds)) << "q";
+      EXPECT_TRUE(SameBits(values_after, values_before)) << "v of qkv was changed";
+
+      for (const SequenceRows& sequence : sequences) {
+        for (int64_t head = 0; head < c.n_kv_heads; ++head) {
+          for (int64_t block = 0; block * kBlockTokens < sequence.view.end; ++block) {
+            const HeadTiles tiles(backend(), sequence.view, block, head);
+            for (int64_t slot = 0; slot < kBlockTokens; ++slot) {
+              const int64_t token = block * kBlockTokens + slot - sequence.view.begin;
+              if (token < 0 || token >= sequence.n_tokens) continue;
+              const int64_t row = sequence.row_begin + token;
+              const float* v =
+                  before.data() + row * cols + (c.n_heads + c.n_kv_heads + head) * c.head_dim;
+              double k_max = 0, v_max = 0;
+              for (int64_t d = 0; d < c.head_dim; ++d) {
+                const auto [x, error] = rotated(row, c.n_heads + head, d);
+                k_max = std::max(k_max, std::abs(x) + error);
+                v_max = std::max(v_max, static_cast<double>(std::abs(v[d])));
+              }
+              for (int64_t d = 0; d < c.head_dim; ++d) {
+                const auto [x, error] = rotated(row, c.n_heads + head, d);
+                const double key = static_cast<double>(tiles.Key(slot, d)) * tiles.KeyScale(slot);
+                ASSERT_LE(std::abs(key - x), error + CacheStoreError(kv_dtype, x, error, k_max))
+                    << "key " << key << ", want " << x << ", token " << token << ", dim " << d;
+                const double value =
+                    static_cast<double>(tiles.Value(slot, d)) * tiles.ValueScale(slot);
+                if (kv_dtype == DType::kI8) {
+                  ASSERT_LE(std::abs(value - v[d]), CacheStoreError(kv_dtype, v[d], 0, v_max))
+                      << "value " << value << ", want " << v[d] << ", token " << token;
+                } else {
+                  ASSERT_EQ(value, kv_dtype == DType::kF32 ? v[d] : RoundToBf16(v[d]))
+                      << "token " << token << ", dim " << d;
+                }
+              }
+            }
+            // What is left is what FillWithStale wrote.
+            for (int64_t slot = 0; slot < kBlockTokens; ++slot) {
+              const int64_t token = block * kBlockTokens + slot - sequence.view.begin;
+              if (token >= 0 && token < sequence.n_tokens) continue;
+              for (int64_t d = 0; d < c.head_dim; ++d) {
+                ASSERT_GE(tiles.Key(slot, d), 127.0f) << "position " << block << ":" << slot;
+                ASSERT_GE(tiles.Value(slot, d), 127.0f) << "position " << block << ":" << slot;
+              }
+              if (kv_dtype == DType::kI8) {
+                ASSERT_GT(tiles.KeyScale(slot), 3e38f);
+                ASSERT_GT(tiles.ValueScale(slot), 3e38f);
+              }
+            }
+          }
+        }
+        // The layer beside is as it was.
+        const auto index = static_cast<size_t>(&sequence - sequences.data());
+        const KvView other = caches[index]->View(chunks[index], 0);
+        for (int64_t block = 0; block * kBlockTokens < other.end; ++block) {
+          const HeadTiles tiles(backend(), other, block, 0);
+          for (int64_t slot = 0; slot < kBlockTokens; ++slot) {
+            ASSERT_GE(tiles.Key(slot, 0), 127.0f);
+            ASSERT_GE(tiles.Value(slot, c.head_dim - 1), 127.0f);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(RopeTest, Int8OfZerosIsZero) {
+  const KvLayout layout{GroupLayers({0}), 1, 16, DType::kI8, kernels().kv_interleave(DType::kI8)};
+  KvPool pool(backend().device(), layout, {1});
+  FillWithStale(backend(), pool);
+  KvCache cache(pool);
+  const PendingChunk chunk = cache.Begin(2);
+  const KvView view = cache.View(chunk, 0);
+  const std::vector<int64_t> positions = {0, 1};
+  const Matrix table = TableOf(positions, 16);
+  Matrix qkv(backend(), DType::kF32, 2, 48);
+  qkv.Set(std::vector<float>(96, 0.0f));
+  const std::vector<int32_t> kv_head_of = {0};
+  const SequenceRows sequence{0, 2, view};
+  kernels().RopeAppend(qkv.view(), table.view(), {1, 1, 16, kv_head_of, 1.0f}, {&sequence, 1});
+  backend().device().stream().Synchronize();
+  const HeadTiles tiles(backend(), view, 0, 0);
+  for (int64_t slot = 0; slot < 2; ++slot) {
+    for (int64_t d = 0; d < 16; ++d) {
+      EXPECT_EQ(tiles.Key(slot, d) * tiles.KeyScale(slot), 0.0f);
+      EXPECT_EQ(tiles.Value(slot, d) * tiles.ValueScale(slot), 0.0f);
+    }
+  }
+}
+
+KVFOLD_FOR_ALL_IMPLEMENTATIONS(RopeTest);
+
+}  // namespace
+}  // namespace kvfold
