@@ -96,8 +96,8 @@ class Kernels : public KernelSizing {
                           float eps, TensorView out) = 0;
 
   // y = x w^T (+ bias). x: activation_dtype [n_tokens, n_in]; y: f32 [n_tokens, n_out]; bias: f32
-  // [n_out] or null; sums in f32. Rows of `y` beyond n_tokens up to the next multiple of
-  // kRowPadding may be overwritten; as many rows of `x` are read.
+  // [n_out] or null; sums in f32. Rows of `x` beyond n_tokens, up to the next
+  // multiple of kRowPadding, may be read: they change nothing, whatever they hold.
   virtual void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
                       TensorView y) = 0;
 
@@ -125,7 +125,7 @@ class Kernels : public KernelSizing {
                           std::span<RowStats> stats) = 0;
 };
 
-// Row capacities of buffers that Linear reads or writes are multiples of this.
+// Row capacities of buffers that Linear reads are multiples of this.
 inline constexpr int64_t kRowPadding = 64;
 
 }  // namespace kvfold

@@ -1,6 +1,10 @@
 #include "runtime/kernels/cpu/onednn.h"
 
+#include <spdlog/spdlog.h>
+
+#include <iterator>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string_view>
 
 #include "comm/error.h"
 
@@ -30,32 +34,26 @@ memory::data_type TypeOf(DType dtype) {
 }
 
 dnnl::matmul::primitive_desc MakeDescription(const dnnl::engine& engine, const memory::desc& x,
-                                             const memory::desc& w, const memory::desc& bias,
-                                             const memory::desc& y) {
+                                             const memory::desc& w, const memory::desc& y) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
 #if DNNL_VERSION_MAJOR >= 3
-  return bias ? dnnl::matmul::primitive_desc(engine, x, w, bias, y, attributes)
-              : dnnl::matmul::primitive_desc(engine, x, w, y, attributes);
+  return dnnl::matmul::primitive_desc(engine, x, w, y, attributes);
 #else
-  const bool has_bias = !bias.is_zero();
-  const dnnl::matmul::desc desc =
-      has_bias ? dnnl::matmul::desc(x, w, bias, y) : dnnl::matmul::desc(x, w, y);
-  return dnnl::matmul::primitive_desc(desc, attributes, engine);
+  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, w, y), attributes, engine);
 #endif
 }
 
 class OneDnnMatmul : public Matmul {
  public:
   OneDnnMatmul(const dnnl::engine& engine, const dnnl::matmul::primitive_desc& description,
-               bool bias, int n_workers)
+               int n_workers)
       : primitive_(description) {
     const auto scratch_bytes = description.scratchpad_desc().get_size();
     for (int i = 0; i < n_workers; ++i) {
       auto worker = std::make_unique<Worker>(
           Worker{dnnl::stream(engine), memory(description.src_desc(), engine, nullptr),
                  memory(description.weights_desc(), engine, nullptr),
-                 bias ? memory(description.bias_desc(), engine, nullptr) : memory(),
                  memory(description.dst_desc(), engine, nullptr), memory(),
                  std::vector<std::byte>(scratch_bytes + 64)});
       const auto at = reinterpret_cast<uintptr_t>(worker->scratch.data());
@@ -65,32 +63,25 @@ class OneDnnMatmul : public Matmul {
     }
   }
 
-  void Run(int worker, const void* x, const std::byte* packed, const float* bias,
-           float* y) override {
+  void Run(int worker, const void* x, const std::byte* packed, float* y) override {
     UseOneThread();
     Worker& w = *workers_.at(static_cast<size_t>(worker));
     w.x.set_data_handle(const_cast<void*>(x));
     w.weights.set_data_handle(const_cast<std::byte*>(packed));
     w.y.set_data_handle(y);
-    dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, w.x.get()},
-                               {DNNL_ARG_WEIGHTS, w.weights.get()},
-                               {DNNL_ARG_DST, w.y.get()},
-                               {DNNL_ARG_SCRATCHPAD, w.scratchpad.get()},
-                               {}};
-    int n_args = 4;
-    if (bias != nullptr) {
-      w.bias.set_data_handle(const_cast<float*>(bias));
-      args[n_args++] = {DNNL_ARG_BIAS, w.bias.get()};
-    }
+    const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, w.x.get()},
+                                    {DNNL_ARG_WEIGHTS, w.weights.get()},
+                                    {DNNL_ARG_DST, w.y.get()},
+                                    {DNNL_ARG_SCRATCHPAD, w.scratchpad.get()}};
     const dnnl_status_t status =
-        dnnl_primitive_execute(primitive_.get(), w.stream.get(), n_args, args);
+        dnnl_primitive_execute(primitive_.get(), w.stream.get(), std::size(args), args);
     KVFOLD_CHECK(status == dnnl_success, "status", static_cast<int>(status));
   }
 
  private:
   struct Worker {
     dnnl::stream stream;
-    memory x, weights, bias, y, scratchpad;
+    memory x, weights, y, scratchpad;
     std::vector<std::byte> scratch;
   };
   dnnl::matmul primitive_;
@@ -142,7 +133,7 @@ struct MatmulCache::State {
     const auto type = TypeOf(dtype);
     const memory::desc any({n_in, n_out}, type, memory::format_tag::any);
     const auto description =
-        MakeDescription(engine, Plain(kPackingRows, n_in, n_in, type), any, memory::desc(),
+        MakeDescription(engine, Plain(kPackingRows, n_in, n_in, type), any,
                         Plain(kPackingRows, n_out, n_out, memory::data_type::f32));
     return packed.emplace(std::make_pair(n_out, n_in), description.weights_desc()).first->second;
   }
@@ -181,15 +172,15 @@ Matmul& MatmulCache::Get(const MatmulShape& shape) {
   const auto found = state_->products.find(shape);
   if (found != state_->products.end()) return *found->second;
   const auto type = TypeOf(state_->dtype);
-  const memory::desc bias = shape.bias
-                                ? state_->Plain(1, shape.n_out, shape.n_out, memory::data_type::f32)
-                                : memory::desc();
   const auto description =
       MakeDescription(state_->engine, state_->Plain(shape.m, shape.n_in, shape.x_stride, type),
-                      state_->PackedDescription(shape.n_out, shape.n_in), bias,
-                      state_->Plain(shape.m, shape.n_out, shape.y_stride, memory::data_type::f32));
-  auto product =
-      std::make_unique<OneDnnMatmul>(state_->engine, description, shape.bias, state_->n_workers);
+                      state_->PackedDescription(shape.n_out, shape.n_in),
+                      state_->Plain(shape.m, shape.n_out, shape.n_out, memory::data_type::f32));
+  if (std::string_view(description.impl_info_str()).starts_with("ref")) {
+    spdlog::warn("oneDNN {} multiplies [{}, {}] by [{}, {}] with its reference code, which is slow",
+                 Version(), shape.m, shape.n_in, shape.n_in, shape.n_out);
+  }
+  auto product = std::make_unique<OneDnnMatmul>(state_->engine, description, state_->n_workers);
   return *state_->products.emplace(shape, std::move(product)).first->second;
 }
 

@@ -20,14 +20,13 @@ namespace kvfold::onednn {
 CpuIsa BestIsa();
 std::string Version();
 
-// y[m, n_out] f32 = x[m, n_in] w^T (+ bias), x and w of `dtype` (kF32 or kBF16).
+// y[m, n_out] f32 = x[m, n_in] w^T, x and w of `dtype` (kF32 or kBF16). y is dense: with a stride
+// of its own oneDNN 2 falls back to its reference code, a thousand times slower.
 struct MatmulShape {
   int64_t n_out = 0;
   int64_t n_in = 0;
   int64_t m = 0;
   int64_t x_stride = 0;
-  int64_t y_stride = 0;
-  bool bias = false;
   auto operator<=>(const MatmulShape&) const = default;
 };
 
@@ -36,8 +35,7 @@ struct MatmulShape {
 class Matmul {
  public:
   virtual ~Matmul() = default;
-  virtual void Run(int worker, const void* x, const std::byte* packed, const float* bias,
-                   float* y) = 0;
+  virtual void Run(int worker, const void* x, const std::byte* packed, float* y) = 0;
 };
 
 // Packs weights and keeps the products that were made. Get is called from one thread at a time;

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "runtime/kernels/cpu/cpu_linear.h"
@@ -9,7 +11,9 @@ namespace {
 
 // Columns of a slice: narrow enough that a product spreads over threads and that a slice staged as
 // f32 stays within a few MiB, wide enough for full speed.
-int64_t SliceCols(const LinearShape& shape) { return shape.n_in <= 8192 ? 192 : 64; }
+constexpr int64_t kWidestSlice = 192;
+int64_t SliceCols(const LinearShape& shape) { return shape.n_in <= 8192 ? kWidestSlice : 64; }
+constexpr int64_t kMostSliceCols = 192;
 constexpr int64_t kTileRows = 128;
 
 // Row counts that products are made for; others are padded up to the next.
@@ -44,7 +48,9 @@ class OneDnnPacked : public PackedLinear {
 class OneDnnLinear : public LinearEngine {
  public:
   OneDnnLinear(ThreadPool& pool, const KernelTable& table, DType dtype)
-      : pool_(pool), table_(table), dtype_(dtype), matmuls_(dtype, pool.size()) {}
+      : pool_(pool), table_(table), dtype_(dtype), matmuls_(dtype, pool.size()) {
+    tiles_.resize(static_cast<size_t>(pool.size()), std::vector<float>(kTileRows * kWidestSlice));
+  }
 
   int64_t PackedBytes(LinearShape shape) override {
     int64_t bytes = 0;
@@ -88,7 +94,7 @@ class OneDnnLinear : public LinearEngine {
     const std::vector<Slice>& slices = packed.slices();
     const int64_t tiles = (x.rows + kTileRows - 1) / kTileRows;
     const auto product = [&](int64_t n_cols, int64_t m) -> onednn::Matmul& {
-      return matmuls_.Get({n_cols, shape.n_in, m, x.stride, y.stride, bias != nullptr});
+      return matmuls_.Get({n_cols, shape.n_in, m, shape.n_in, n_cols, bias != nullptr});
     };
     // At most two widths of slices and two heights of tiles: all made before the threads start.
     const int64_t last_rows = PaddedRows(x.rows - (tiles - 1) * kTileRows);
@@ -101,14 +107,44 @@ class OneDnnLinear : public LinearEngine {
       const Slice& slice = slices[static_cast<size_t>(item / tiles)];
       const int64_t tile = item % tiles;
       const int64_t row = tile * kTileRows;
+      const int64_t rows = std::min(kTileRows, x.rows - row);
+      Dense& dense = dense_[static_cast<size_t>(worker)];
+      const void* const x_rows =
+          x.stride == shape.n_in ? x.Row(row) : DenseRows(x.Rows(row, row + rows), dense);
+      const bool in_place = y.stride == slice.n_cols;
+      auto* const y_rows = in_place ? reinterpret_cast<float*>(y.Row(row)) : dense.y.front().floats;
       onednn::Matmul& matmul = *products[slice.n_cols == wide ? 0 : 1][tile + 1 == tiles ? 1 : 0];
-      matmul.Run(worker, x.Row(row), slice.packed,
-                 bias != nullptr ? bias + slice.col_begin : nullptr,
-                 reinterpret_cast<float*>(y.Row(row)) + slice.col_begin);
+      matmul.Run(worker, x_rows, slice.packed, bias != nullptr ? bias + slice.col_begin : nullptr,
+                 y_rows);
+      for (int64_t i = 0; i < rows && !in_place; ++i) {
+        std::memcpy(reinterpret_cast<float*>(y.Row(row + i)) + slice.col_begin,
+                    y_rows + i * slice.n_cols, static_cast<size_t>(slice.n_cols) * sizeof(float));
+      }
     });
   }
 
  private:
+  // One worker's rows without gaps: oneDNN 2.6 multiplies rows that lie apart by a loop a thousand
+  // times slower, which moreover sums in another order.
+  static constexpr int64_t kLineFloats = 16;
+  struct alignas(64) Line {
+    float floats[kLineFloats];
+  };
+  struct Dense {
+    std::vector<Line> y;  // [kTileRows][n_cols of the slice]
+    std::vector<Line> x;  // [kTileRows][n_in], where a caller's rows lie apart
+  };
+  static const void* DenseRows(const ConstTensorView& rows, Dense& dense) {
+    const auto row_bytes = static_cast<size_t>(rows.cols * DTypeBytes(rows.dtype));
+    const size_t lines = (kTileRows * row_bytes + sizeof(Line) - 1) / sizeof(Line);
+    if (dense.x.size() < lines) dense.x.resize(lines);
+    auto* const to = reinterpret_cast<std::byte*>(dense.x.data());
+    for (int64_t i = 0; i < rows.rows; ++i) {
+      std::memcpy(to + static_cast<size_t>(i) * row_bytes, rows.Row(i), row_bytes);
+    }
+    return to;
+  }
+
   std::vector<Slice> SlicesOf(LinearShape shape) const {
     std::vector<Slice> slices;
     const int64_t width = SliceCols(shape);
@@ -125,6 +161,7 @@ class OneDnnLinear : public LinearEngine {
   const KernelTable& table_;
   DType dtype_;
   onednn::MatmulCache matmuls_;
+  std::vector<std::vector<float>> tiles_;  // by worker: a product's dense output
 };
 
 }  // namespace
