@@ -13,7 +13,6 @@ namespace {
 // f32 stays within a few MiB, wide enough for full speed.
 constexpr int64_t kWidestSlice = 192;
 int64_t SliceCols(const LinearShape& shape) { return shape.n_in <= 8192 ? kWidestSlice : 64; }
-constexpr int64_t kMostSliceCols = 192;
 constexpr int64_t kTileRows = 128;
 
 // Row counts that products are made for; others are padded up to the next.
@@ -49,7 +48,8 @@ class OneDnnLinear : public LinearEngine {
  public:
   OneDnnLinear(ThreadPool& pool, const KernelTable& table, DType dtype)
       : pool_(pool), table_(table), dtype_(dtype), matmuls_(dtype, pool.size()) {
-    tiles_.resize(static_cast<size_t>(pool.size()), std::vector<float>(kTileRows * kWidestSlice));
+    dense_.resize(static_cast<size_t>(pool.size()));
+    for (Dense& dense : dense_) dense.y.resize(kTileRows * kWidestSlice / kLineFloats);
   }
 
   int64_t PackedBytes(LinearShape shape) override {
@@ -94,7 +94,7 @@ class OneDnnLinear : public LinearEngine {
     const std::vector<Slice>& slices = packed.slices();
     const int64_t tiles = (x.rows + kTileRows - 1) / kTileRows;
     const auto product = [&](int64_t n_cols, int64_t m) -> onednn::Matmul& {
-      return matmuls_.Get({n_cols, shape.n_in, m, shape.n_in, n_cols, bias != nullptr});
+      return matmuls_.Get({n_cols, shape.n_in, m, shape.n_in});
     };
     // At most two widths of slices and two heights of tiles: all made before the threads start.
     const int64_t last_rows = PaddedRows(x.rows - (tiles - 1) * kTileRows);
@@ -111,21 +111,25 @@ class OneDnnLinear : public LinearEngine {
       Dense& dense = dense_[static_cast<size_t>(worker)];
       const void* const x_rows =
           x.stride == shape.n_in ? x.Row(row) : DenseRows(x.Rows(row, row + rows), dense);
-      const bool in_place = y.stride == slice.n_cols;
-      auto* const y_rows = in_place ? reinterpret_cast<float*>(y.Row(row)) : dense.y.front().floats;
+      float* const y_rows = dense.y.front().floats;
       onednn::Matmul& matmul = *products[slice.n_cols == wide ? 0 : 1][tile + 1 == tiles ? 1 : 0];
-      matmul.Run(worker, x_rows, slice.packed, bias != nullptr ? bias + slice.col_begin : nullptr,
-                 y_rows);
-      for (int64_t i = 0; i < rows && !in_place; ++i) {
-        std::memcpy(reinterpret_cast<float*>(y.Row(row + i)) + slice.col_begin,
-                    y_rows + i * slice.n_cols, static_cast<size_t>(slice.n_cols) * sizeof(float));
+      matmul.Run(worker, x_rows, slice.packed, y_rows);
+      for (int64_t i = 0; i < rows; ++i) {
+        const float* const from = y_rows + i * slice.n_cols;
+        float* const to = reinterpret_cast<float*>(y.Row(row + i)) + slice.col_begin;
+        if (bias == nullptr) {
+          std::memcpy(to, from, static_cast<size_t>(slice.n_cols) * sizeof(float));
+          continue;
+        }
+        for (int64_t j = 0; j < slice.n_cols; ++j) to[j] = from[j] + bias[slice.col_begin + j];
       }
     });
   }
 
  private:
-  // One worker's rows without gaps: oneDNN 2.6 multiplies rows that lie apart by a loop a thousand
-  // times slower, which moreover sums in another order.
+  // One worker's rows without gaps. Where rows lie apart, oneDNN 2 falls back to its reference
+  // code, which is slow and sums in another order; a product of one row found in its cache of
+  // primitives may then even be that of another stride.
   static constexpr int64_t kLineFloats = 16;
   struct alignas(64) Line {
     float floats[kLineFloats];
@@ -161,7 +165,7 @@ class OneDnnLinear : public LinearEngine {
   const KernelTable& table_;
   DType dtype_;
   onednn::MatmulCache matmuls_;
-  std::vector<std::vector<float>> tiles_;  // by worker: a product's dense output
+  std::vector<Dense> dense_;  // by worker
 };
 
 }  // namespace
