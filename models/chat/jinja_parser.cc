@@ -96,7 +96,7 @@ class Parser {
     } else if (TakeWord("for")) {
       made.kind = Statement::Kind::kFor;
       made.text = Expect(TokenKind::kName);
-      while (TakeOperator(",")) made.text += "," + Expect(TokenKind::kName);
+      while (TakeOperator(",")) made.text.append(1, ',').append(Expect(TokenKind::kName));
       if (!TakeWord("in")) Refuse();
       made.expression = Or();  // no "if" of a loop's own
       Expect(TokenKind::kEndBlock);

@@ -48,9 +48,8 @@ class AddedTokenFinder {
       size_t begin = match.begin, end = match.end;
       Strip(*match.token, text, done, begin, end);
       if (done < begin) text_part(text.substr(done, begin - done));
-      token(match.token->id);
-      // Behind a stripped right side the search goes on where the token itself ended, as Hugging
-      // Face's does.
+      // Nothing is left of a token where all of it was stripped already, by the one before.
+      if (begin < end) token(match.token->id);
       done = end;
     }
     if (done < text.size()) text_part(text.substr(done));

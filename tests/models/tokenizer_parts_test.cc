@@ -292,6 +292,12 @@ TEST(AddedTokenFinder, TakesTheLeftmostThenTheLongest) {
   EXPECT_THAT(split("w ww \u00e9w w"), ElementsAre("#4", " ww \u00e9w ", "#4"));
   EXPECT_THAT(split("x \u3000<l> y <r> \n z"), ElementsAre("x", "#5", " y ", "#6", "z"));
   EXPECT_THAT(split("<r>  <l>"), ElementsAre("#6", "#5"));
+  const AddedTokenFinder spaces(
+      {{1, " ", false, false, false, true, false}, {2, "\n\n", false, false, true, false, false}});
+  std::vector<TokenId> ids;
+  spaces.Split(
+      "a \n\nb", [](std::string_view) {}, [&](TokenId id) { ids.push_back(id); });
+  EXPECT_THAT(ids, ElementsAre(1));  // the second was stripped away by the first
 }
 
 TEST(Normalizer, ComposesAsHuggingFaceDoes) {
