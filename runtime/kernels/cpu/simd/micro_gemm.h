@@ -18,8 +18,14 @@ struct F32Products {
   static KVFOLD_INLINE F32v Broadcast(const float* a) { return Splat(*a); }
   static KVFOLD_INLINE F32v LoadB(const float* b) { return Load(b); }
   static KVFOLD_INLINE F32v MultiplyAdd(F32v sum, F32v a, F32v b) { return a * b + sum; }
-  static KVFOLD_INLINE float ScalarMultiplyAdd(float sum, const float* a, const float* b) {
-    return *a * *b + sum;
+  // One row times the last n_tail < kLanes columns.
+  static KVFOLD_INLINE void Tail(const float* a, const float* b, int64_t ldb, int64_t n_tail,
+                                 int64_t k, float* c, bool accumulate) {
+    for (int64_t j = 0; j < n_tail; ++j) {
+      float sum = accumulate ? c[j] : 0.0f;
+      for (int64_t i = 0; i < k; ++i) sum = a[i] * b[i * ldb + j] + sum;
+      c[j] = sum;
+    }
   }
 };
 
@@ -38,8 +44,16 @@ struct Bf16Products {
   static KVFOLD_INLINE F32v MultiplyAdd(F32v sum, __m512bh a, __m512bh b) {
     return _mm512_dpbf16_ps(sum, a, b);
   }
-  static KVFOLD_INLINE float ScalarMultiplyAdd(float sum, const uint16_t* a, const uint16_t* b) {
-    return F32Of(a[0]) * F32Of(b[0]) + (F32Of(a[1]) * F32Of(b[1]) + sum);
+  // Masked vectors, not a loop over floats: GCC 12 vectorises the sum over pairs wrongly at -O3.
+  static KVFOLD_INLINE void Tail(const uint16_t* a, const uint16_t* b, int64_t ldb, int64_t n_tail,
+                                 int64_t k, float* c, bool accumulate) {
+    const auto columns = static_cast<__mmask16>((1u << n_tail) - 1);
+    F32v sum = accumulate ? _mm512_maskz_loadu_ps(columns, c) : F32v{};
+    for (int64_t i = 0; i < k / 2; ++i) {
+      const __m512i right = _mm512_maskz_loadu_epi32(columns, b + i * ldb * 2);
+      sum = MultiplyAdd(sum, Broadcast(a + i * 2), reinterpret_cast<__m512bh>(right));
+    }
+    _mm512_mask_storeu_ps(c, columns, sum);
   }
 };
 #endif
@@ -123,13 +137,9 @@ void Gemm(const typename Products::Element* a, int64_t lda, const typename Produ
   for (; j + kLanes <= n; j += kLanes) {
     GemmColumns<Products, 1>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate);
   }
-  for (; j < n; ++j) {  // narrower than a vector: models of a few dims only
+  if (j < n) {  // heads whose width is no multiple of a vector's
     for (int64_t r = 0; r < m; ++r) {
-      float sum = accumulate ? c[r * ldc + j] : 0.0f;
-      for (int64_t i = 0; i < k / p; ++i) {
-        sum = Products::ScalarMultiplyAdd(sum, a + r * lda + i * p, b + (i * ldb + j) * p);
-      }
-      c[r * ldc + j] = sum;
+      Products::Tail(a + r * lda, b + j * p, ldb, n - j, k, c + r * ldc + j, accumulate);
     }
   }
 }
