@@ -51,10 +51,10 @@ void AddRmsNormRow(float* residual, const float* delta, const float* weight, flo
 }
 
 KVFOLD_INLINE F32v Silu(F32v x) {
-  // x / (1 + exp(-x)); -x log2(e) is held below 125 so that the power stays finite.
-  const F32v negated = Max(-x, Splat(-87.0f));
-  const F32v bounded = -Max(-negated, Splat(-86.0f));
-  return x / (1.0f + Exp2<5>(bounded * kLog2E));
+  // x / (1 + exp(-x)), x held above -86 so that the power stays finite: silu(-86) is -4e-36. NaN
+  // stays NaN.
+  const F32v held = Max(Splat(-86.0f), x);
+  return held / (1.0f + Exp2<5>(held * -kLog2E));
 }
 
 void GatedActivationRow(const float* gate, const float* up, int64_t n, void* out, DType out_dtype) {

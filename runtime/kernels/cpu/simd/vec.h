@@ -42,6 +42,7 @@ KVFOLD_INLINE F32v Load(const float* p) { return *reinterpret_cast<const F32vUna
 KVFOLD_INLINE void Store(float* p, F32v v) { *reinterpret_cast<F32vUnaligned*>(p) = v; }
 KVFOLD_INLINE F32v Splat(float x) { return x - F32v{}; }  // x - 0 is x for every x, -0 included
 
+// The larger of each pair; b where either is NaN.
 KVFOLD_INLINE F32v Max(F32v a, F32v b) {
 #if KVFOLD_SIMD_BYTES == 64
   return _mm512_max_ps(a, b);
@@ -101,12 +102,13 @@ KVFOLD_INLINE void StoreBf16(uint16_t* p, F32v v) {
 }
 
 // 2^x for x <= 127, to a relative error of 1e-7 (kDegree 5) or 7.5e-5 (kDegree 3, for results
-// rounded to bf16, whose half step is 2e-3): Cody-Waite reduction to [-1/2, 1/2] and the minimax
-// polynomial of 2^f there, in Horner's form. Below -125 it is 2^-125.
+// rounded to bf16, whose half step is 4e-3): Cody-Waite reduction to [-1/2, 1/2] and the minimax
+// polynomial of 2^f there, in Horner's form. Below -125 it is 2^-125. NaN as
+// operations make it stays NaN.
 template <int kDegree>
 KVFOLD_INLINE F32v Exp2(F32v x) {
   static_assert(kDegree == 3 || kDegree == 5);
-  x = Max(x, Splat(-125.0f));
+  x = Max(Splat(-125.0f), x);
   const F32v magic = Splat(
       12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer held in the low mantissa bits
   const F32v shifted = x + magic;
