@@ -88,7 +88,13 @@ class CpuKernels : public Kernels {
                  x.rows);
     if (x.rows == 0 || shape.n_out == 0) return;
     if (shape.n_in == 0) {  // a rank without columns of this product adds nothing to the sum
-      ForRows(y.rows, [&](int64_t row) { std::fill_n(F32Row(y, row), y.cols, 0.0f); });
+      ForRows(y.rows, [&](int64_t row) {
+        if (bias != nullptr) {
+          std::copy_n(bias, y.cols, F32Row(y, row));
+        } else {
+          std::fill_n(F32Row(y, row), y.cols, 0.0f);
+        }
+      });
       return;
     }
     linear_->Run(x, weight, bias, y);
