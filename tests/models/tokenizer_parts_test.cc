@@ -136,8 +136,8 @@ TEST(RegexTranslation, KnowsOnigurumasWhiteSpaceAndUnicode) {
   EXPECT_THAT(SplitWords("[\\S]+", kRemoved, "a\u180Eb \u2003c"), ElementsAre(" \u2003"));
   // Letters and digits of Unicode 15.0, 15.1 and 16.0.
   for (const char* young : {"\U00031350", "\U0002EBF0", "\U00010D50", "\U00016D40"}) {
-    EXPECT_THAT(SplitWords("\\p{L}+", kIsolated, "x" + std::string(young) + "."),
-                ElementsAre("x" + std::string(young), "."));
+    EXPECT_THAT(SplitWords("\\p{L}+", kIsolated, fmt::format("x{}.", young)),
+                ElementsAre(fmt::format("x{}", young), "."));
     EXPECT_THAT(SplitWords("[^\\p{L}]+", kIsolated, young), ElementsAre(young));
     EXPECT_THAT(SplitWords("\\P{L}+", kRemoved, young), ElementsAre(young));
   }
