@@ -232,7 +232,11 @@ def fixtures():
             160,
             dtype=torch.float16,
             switches=[
-                theta_switch(10000.0, True),
+                Switch(
+                    "rope_theta",
+                    {"rope_parameters": {**LLAMA3_ROPE, "rope_theta": 10000.0}},
+                    {"rope.theta": 10000.0},
+                ),
                 regroup_switch(8, 2, 64),
                 Switch(
                     "rope_scaling",
