@@ -28,6 +28,8 @@ struct LocalModelOptions {
   DType kv_dtype = DType::kF32;
   std::optional<CpuIsa> isa;          // default: the best
   std::optional<ModelConfig> config;  // default: the model's own
+  // Read instead of the model's own, by all ranks; `model` is then only a name.
+  const Checkpoint* checkpoint = nullptr;
 };
 
 // What one rank's body sees. `embeddings` on rank 0 only.
@@ -48,12 +50,13 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
                           const std::function<void(LocalRank&)>& every_rank = {}) {
   const ModelConfig config = options.config ? *options.config : ReadModelConfig(model);
   RunLocalRanks(options.tp_size, [&](Communicator& communicator) {
-    const auto checkpoint = Checkpoint::Open(model);
+    const auto own = options.checkpoint == nullptr ? Checkpoint::Open(model) : nullptr;
+    const Checkpoint& checkpoint = own ? *own : *options.checkpoint;
     const ShardPlan plan(config, options.tp_size);
     CpuDevice device(options.threads);
     const auto kernels =
         MakeCpuKernels(device, options.dtype, options.isa.value_or(DetectCpuIsa()));
-    const Weights weights(config, plan.rank(communicator.rank()), *checkpoint, *kernels, device);
+    const Weights weights(config, plan.rank(communicator.rank()), checkpoint, *kernels, device);
     EngineOptions engine_options;
     engine_options.kv_dtype = options.kv_dtype;
     engine_options.max_tokens = options.max_tokens;
@@ -62,7 +65,7 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
     engine_options.max_step_rows = options.chunk * options.max_sequences;
     engine_options.max_gather_rows = 16;
     Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
-    EmbeddingSource embeddings(config, *checkpoint);
+    EmbeddingSource embeddings(config, checkpoint);
     LocalRank rank{config, plan, weights, *kernels, communicator, device, engine, embeddings};
     if (every_rank) every_rank(rank);
     if (communicator.rank() != 0) return engine.Follow();

@@ -1,0 +1,124 @@
+// Every switch of every family does something, and what transformers does with it: each entry of a
+// fixture's switches.json is flipped here too, and the logits must move by as much as transformers'
+// own moved.
+//
+// An entry that flips only `attention_scale` is left out: no family of today sets it, so that
+// ModelConfig has no such field (the scale is always 1 / sqrt(head_dim)).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/fixture.h"
+#include "tests/support/local_model.h"
+#include "tests/support/random_model.h"
+
+namespace kvfold {
+namespace {
+
+using Json = nlohmann::json;
+
+// The least that a flip must move some logit by; two correct passes differ by 1e-4 at most.
+constexpr double kLeastMove = 1e-2;
+
+RopeConfig::Scaling ScalingOf(const std::string& name) {
+  if (name == "none") return RopeConfig::Scaling::kNone;
+  if (name == "linear") return RopeConfig::Scaling::kLinear;
+  if (name == "llama3") return RopeConfig::Scaling::kLlama3;
+  throw std::runtime_error("unknown RoPE scaling " + name);
+}
+
+void SetField(ModelConfig& config, const std::string& field, const Json& value) {
+  if (field == "rope.scaling") {
+    config.rope.scaling = ScalingOf(value);
+    if (config.rope.scaling == RopeConfig::Scaling::kNone) config.rope.factor = 1.0;
+  } else if (field == "rope.factor") {
+    config.rope.factor = value;
+  } else if (field == "rope.low_freq_factor") {
+    config.rope.low_freq_factor = value;
+  } else if (field == "rope.high_freq_factor") {
+    config.rope.high_freq_factor = value;
+  } else if (field == "rope.original_max_positions") {
+    config.rope.original_max_positions = value;
+  } else if (field == "rope.theta") {
+    config.rope.theta = value;
+  } else if (field == "rms_eps") {
+    config.rms_eps = value;
+  } else if (field == "n_heads") {
+    config.n_heads = value;
+  } else if (field == "n_kv_heads") {
+    config.n_kv_heads = value;
+  } else if (field == "head_dim") {
+    config.head_dim = value;
+  } else if (field == "tie_embeddings") {
+    config.tie_embeddings = value;
+  } else if (field == "qkv_bias") {
+    config.qkv_bias = value;
+  } else if (field == "layer_windows") {
+    config.layer_windows = value.get<std::vector<int64_t>>();
+  } else {
+    throw std::runtime_error("unknown field " + field);
+  }
+}
+
+double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) throw std::runtime_error("logits of different sizes");
+  double largest = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(difference <= largest)) largest = difference;  // NaN stays
+  }
+  return largest;
+}
+
+class SwitchTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(SwitchTest, MovesLogitsAsItMovesTransformers) {
+  const auto model = FixtureModel(GetParam());
+  const std::vector<TokenId> tokens = ReadTokens(model / "reference" / "tokens.json");
+  const std::vector<float> reference = ReadNpy<float>(model / "reference" / "logits.npy");
+  const auto checkpoint = Checkpoint::Open(model);
+  const Json switches = ReadJson(model / "reference" / "switches.json");
+  ASSERT_FALSE(switches.empty());
+  for (const Json& entry : switches) {
+    const auto name = entry.at("switch").get<std::string>();
+    const auto moved = entry.at("moved").get<double>();
+    // `moved` has four digits; either side's passes are within 1e-4 of transformers'.
+    const double tolerance = 5e-4 * moved + 2e-4;
+    int flips = 0;
+    const auto expect_moved = [&](const std::vector<float>& got, const char* how) {
+      ++flips;
+      const double largest = LargestDifference(got, reference);
+      EXPECT_GE(largest, kLeastMove) << name << " by " << how;
+      EXPECT_NEAR(largest, moved, tolerance) << name << " by " << how;
+    };
+    if (entry.contains("model_config")) {
+      ModelConfig config = ReadModelConfig(model);
+      for (const auto& [field, value] : entry.at("model_config").items())
+        SetField(config, field, value);
+      expect_moved(LocalLogits(model, tokens, {.config = config}), "model_config");
+    }
+    if (entry.contains("weights")) {
+      const auto weights = entry.at("weights").get<std::string>();
+      const size_t colon = weights.find(':');
+      const std::string value = weights.substr(0, colon);
+      ASSERT_TRUE(value == "one" || value == "zero") << weights;
+      const ConstantTensors flipped(*checkpoint, weights.substr(colon + 1),
+                                    value == "one" ? 1.0f : 0.0f);
+      expect_moved(LocalLogits(model, tokens, {.checkpoint = &flipped}), "weights");
+    }
+    if (flips == 0) {
+      EXPECT_TRUE(entry.contains("attention_scale")) << name << " is flipped by nothing";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SwitchTest,
+                         testing::Values("llama_gqa", "llama_9_3", "llama31_rope",
+                                         "llama_linear_rope", "llama_tied", "llama_hd64",
+                                         "llama_hd128", "llama_hd_other", "mistral_window",
+                                         "mistral_full", "qwen2", "qwen2_mixed_window"),
+                         [](const auto& model) { return std::string(model.param); });
+
+}  // namespace
+}  // namespace kvfold

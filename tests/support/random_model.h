@@ -1,0 +1,185 @@
+// tests/support/random_model.h: models of random shape and random weights that live in memory, and
+// checkpoints that answer for another one.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "models/checkpoint/checkpoint.h"
+#include "models/model_config.h"
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/fold/sampler.h"
+
+namespace kvfold {
+
+// A number in [least, most], drawn with `random`.
+inline int64_t Draw(std::mt19937_64& random, int64_t least, int64_t most) {
+  return least + static_cast<int64_t>(random() % static_cast<uint64_t>(most - least + 1));
+}
+
+// Shapes that divide badly: widths that are no multiple of 64, heads shared by groups of any size,
+// windows that differ by layer, every kind of RoPE, tied or not, biased or not.
+inline ModelConfig RandomConfig(uint64_t seed) {
+  std::mt19937_64 random(seed * 7919 + 1);
+  ModelConfig config;
+  config.architecture = "llama";
+  config.n_layers = Draw(random, 1, 4);
+  config.n_kv_heads = Draw(random, 1, 4);
+  config.n_heads = config.n_kv_heads * Draw(random, 1, 3);
+  config.head_dim = 2 * Draw(random, 3, 24);
+  config.hidden = Draw(random, 25, 150);
+  config.ffn_dim = Draw(random, 40, 330);
+  config.vocab_size = Draw(random, 67, 400);
+  config.max_positions = 4096;
+  config.rms_eps = random() % 2 == 0 ? 1e-5 : 1e-3;
+  config.tie_embeddings = random() % 2 == 0;
+  config.qkv_bias = random() % 2 == 0;
+  const int64_t windows[] = {0, Draw(random, 1, 20), Draw(random, 21, 140)};
+  for (int64_t layer = 0; layer < config.n_layers; ++layer)
+    config.layer_windows.push_back(windows[random() % 3]);
+  RopeConfig& rope = config.rope;
+  rope.theta = random() % 2 == 0 ? 10000.0 : 500000.0;
+  rope.scaling = static_cast<RopeConfig::Scaling>(random() % 4);
+  if (rope.scaling == RopeConfig::Scaling::kLinear) rope.factor = 3.0;
+  if (rope.scaling == RopeConfig::Scaling::kLlama3) {
+    rope.factor = 8.0;
+    rope.original_max_positions = 48;
+  }
+  if (rope.scaling == RopeConfig::Scaling::kFactors) {
+    for (int64_t i = 0; i < config.head_dim / 2; ++i)
+      rope.freq_factors.push_back(1.0f + static_cast<float>(random() % 100) / 25.0f);
+  }
+  return config;
+}
+
+// One line that names a config where a test of it fails.
+inline std::string Describe(const ModelConfig& c) {
+  std::string windows;
+  for (const int64_t window : c.layer_windows) windows += " " + std::to_string(window);
+  return fmt::format(
+      "layers {} (windows{}), hidden {}, heads {}/{} of {}, ffn {}, vocab {}, rope {}, tied {}, "
+      "bias {}",
+      c.n_layers, windows, c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
+      static_cast<int>(c.rope.scaling), c.tie_embeddings, c.qkv_bias);
+}
+
+inline std::vector<TokenId> RandomTokens(const ModelConfig& config, int64_t n, uint64_t seed) {
+  std::mt19937_64 random(seed * 104729 + 3);
+  std::vector<TokenId> tokens(static_cast<size_t>(n));
+  for (TokenId& token : tokens) {
+    token = static_cast<TokenId>(Draw(random, 0, config.vocab_size - 1));
+  }
+  return tokens;
+}
+
+// Every tensor that a config asks for. Weights have a gain of 1.5 / sqrt(fan_in), so that no part
+// of the model is too faint to be missed; norm weights are about 1 and biases about 0.5.
+class RandomCheckpoint : public Checkpoint {
+ public:
+  RandomCheckpoint(const ModelConfig& config, uint64_t seed) {
+    const int64_t q_dim = config.n_heads * config.head_dim;
+    const int64_t kv_dim = config.n_kv_heads * config.head_dim;
+    const int64_t hidden = config.hidden;
+    Add("model.embed_tokens.weight", config.vocab_size, hidden);
+    if (!config.tie_embeddings) Add("lm_head.weight", config.vocab_size, hidden);
+    Add("model.norm.weight", 1, hidden);
+    for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+      const auto add = [&](const char* part, int64_t rows, int64_t cols) {
+        Add(fmt::format("model.layers.{}.{}", layer, part), rows, cols);
+      };
+      add("input_layernorm.weight", 1, hidden);
+      add("post_attention_layernorm.weight", 1, hidden);
+      add("self_attn.q_proj.weight", q_dim, hidden);
+      add("self_attn.k_proj.weight", kv_dim, hidden);
+      add("self_attn.v_proj.weight", kv_dim, hidden);
+      add("self_attn.o_proj.weight", hidden, q_dim);
+      add("mlp.gate_proj.weight", config.ffn_dim, hidden);
+      add("mlp.up_proj.weight", config.ffn_dim, hidden);
+      add("mlp.down_proj.weight", hidden, config.ffn_dim);
+      if (!config.qkv_bias) continue;
+      add("self_attn.q_proj.bias", 1, q_dim);
+      add("self_attn.k_proj.bias", 1, kv_dim);
+      add("self_attn.v_proj.bias", 1, kv_dim);
+    }
+    for (const TensorInfo& tensor : tensors_) Fill(tensor, seed);
+  }
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const TensorInfo* Find(std::string_view name) const override {
+    const auto found = std::ranges::find(tensors_, name, &TensorInfo::name);
+    return found == tensors_.end() ? nullptr : &*found;
+  }
+  void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
+                 int64_t col_end, float* out) const override {
+    const std::vector<float>& values = values_.at(tensor.name);
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      const float* const from = values.data() + row * tensor.cols;
+      out = std::copy(from + col_begin, from + col_end, out);
+    }
+  }
+  void DropResidentPages() const override {}
+  uint64_t Fingerprint() const override { return 0; }
+  std::string path() const override { return "random"; }
+
+  // For models that are broken on purpose.
+  void Remove(std::string_view name) {
+    std::erase_if(tensors_, [&](const TensorInfo& tensor) { return tensor.name == name; });
+  }
+  void Reshape(std::string_view name, int64_t rows, int64_t cols) {
+    TensorInfo& tensor = *std::ranges::find(tensors_, name, &TensorInfo::name);
+    tensor.rows = rows;
+    tensor.cols = cols;
+    values_[tensor.name].resize(static_cast<size_t>(rows * cols));
+  }
+
+ private:
+  void Add(const std::string& name, int64_t rows, int64_t cols) {
+    tensors_.push_back({name, StorageType::kF32, rows, cols, rows * cols * 4});
+  }
+  void Fill(const TensorInfo& tensor, uint64_t seed) {
+    std::mt19937_64 random(RequestKey(tensor.name) ^ seed);
+    std::normal_distribution<float> normal;
+    std::vector<float>& values = values_[tensor.name];
+    values.resize(static_cast<size_t>(tensor.rows * tensor.cols));
+    const bool norm = tensor.name.ends_with("norm.weight");
+    const bool embedding = tensor.name == "model.embed_tokens.weight";
+    float gain = embedding ? 1.0f : 1.5f / std::sqrt(static_cast<float>(tensor.cols));
+    if (tensor.name.ends_with(".bias")) gain = 0.5f;
+    for (float& value : values) value = norm ? 1.0f + 0.3f * normal(random) : gain * normal(random);
+  }
+
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::vector<float>> values_;
+};
+
+// Another checkpoint, but all elements of tensors whose names end in `suffix` are `value`.
+class ConstantTensors : public Checkpoint {
+ public:
+  // `base` must outlive it.
+  ConstantTensors(const Checkpoint& base, std::string suffix, float value)
+      : base_(base), suffix_(std::move(suffix)), value_(value) {}
+  const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
+  const TensorInfo* Find(std::string_view name) const override { return base_.Find(name); }
+  void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
+                 int64_t col_end, float* out) const override {
+    if (tensor.name.ends_with(suffix_)) {
+      std::fill_n(out, (row_end - row_begin) * (col_end - col_begin), value_);
+    } else {
+      base_.ReadBlock(tensor, row_begin, row_end, col_begin, col_end, out);
+    }
+  }
+  void DropResidentPages() const override { base_.DropResidentPages(); }
+  uint64_t Fingerprint() const override { return base_.Fingerprint(); }
+  std::string path() const override { return base_.path(); }
+
+ private:
+  const Checkpoint& base_;
+  std::string suffix_;
+  float value_;
+};
+
+}  // namespace kvfold
