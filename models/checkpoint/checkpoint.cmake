@@ -10,6 +10,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/gguf_value.cc
   checkpoint/mapped_checkpoint.cc
   checkpoint/mapped_file.cc
+  checkpoint/random_checkpoint.cc
   checkpoint/safetensors_checkpoint.cc
   checkpoint/safetensors_file.cc
   checkpoint/tensor_names.cc)

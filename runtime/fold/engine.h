@@ -57,6 +57,7 @@ class Engine {
   const EngineOptions& options() const { return options_; }
   const ModelConfig& config() const { return config_; }
   int64_t cache_bytes() const { return pool_.allocated_bytes(); }
+  StepTimings& timings() { return context_.timings; }
   int64_t workspace_bytes() const { return context_.memory.bytes(); }
 
   // Rank 0: broadcasts the plan and executes it. Statistics of wanted rows are returned, logits go

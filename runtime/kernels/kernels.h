@@ -52,6 +52,13 @@ struct AttentionHeads {
   float softmax_scale = 0.0f;
 };
 
+// What the device could do at best, measured.
+struct Ceilings {
+  double product_flop_per_s =
+      0.0;  // of the best matrix product of the given shapes, all threads together
+  double copy_bytes_per_s = 0.0;  // of a copy larger than any cache, bytes read plus bytes written
+};
+
 // By row of LogitStats: over the columns of one rank's shard of the vocabulary.
 struct RowStats {
   float max = 0.0f;      // -infinity for an empty shard
@@ -123,6 +130,9 @@ class Kernels : public KernelSizing {
   // [0, cols).
   virtual void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
                           std::span<RowStats> stats) = 0;
+
+  // Takes about a second. shapes: not empty; rows >= 1: of the products.
+  virtual Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) = 0;
 };
 
 // Row capacities of buffers that Linear reads are multiples of this.

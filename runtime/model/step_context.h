@@ -8,6 +8,7 @@
 #include "comm/device/device.h"
 #include "models/model_config.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/model/step_timings.h"
 #include "shard/shard_plan.h"
 
 namespace kvfold {
@@ -47,6 +48,7 @@ struct StepContext {
   TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 
+  StepTimings timings;          // of all steps since it was last cleared
   PendingCollective reduction;  // of `partial`, between the halves of layers
 };
 

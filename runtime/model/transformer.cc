@@ -6,6 +6,22 @@
 #include <limits>
 
 namespace kvfold {
+namespace {
+
+// 4 head_dim for every query row and key that it sees.
+double AttentionFlop(const AttentionHeads& heads, std::span<const SequenceRows> sequences) {
+  double pairs = 0.0;
+  for (const SequenceRows& sequence : sequences) {
+    for (int64_t t = 0; t < sequence.n_tokens; ++t) {
+      const int64_t seen = sequence.view.begin + t + 1;
+      pairs += static_cast<double>(sequence.view.window > 0 ? std::min(seen, sequence.view.window)
+                                                            : seen);
+    }
+  }
+  return 4.0 * pairs * static_cast<double>(heads.head_dim * heads.n_heads);
+}
+
+}  // namespace
 
 Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const Weights& weights,
                          Kernels& kernels, Communicator& communicator)
@@ -22,6 +38,7 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
 
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                           std::span<const StepSequence> sequences) {
+  const SectionTimer timer(context.timings.total_s);
   const int64_t rows = embeddings.rows;
   KVFOLD_CHECK(rows <= context.limits.max_rows && embeddings.cols == config_.hidden, "rows", rows,
                "max_rows", context.limits.max_rows, "cols", embeddings.cols);
@@ -39,7 +56,7 @@ void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
     StartAttentionHalf(context, layer, rows, sequences);
     StartFeedForwardHalf(context, layer, rows);
   }
-  context.reduction.Await();
+  AwaitReduction(context);
   FinalNorm(context, sequences);
 }
 
@@ -51,11 +68,11 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
   const TensorView attention = context.attention.Rows(0, rows);
   const TensorView partial = context.partial.Rows(0, rows);
 
-  context.reduction.Await();
+  AwaitReduction(context);
   const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
   kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta, weights.attention_norm,
                       static_cast<float>(config_.rms_eps), normed);
-  kernels_.Linear(normed, *weights.qkv, weights.qkv_bias, qkv);
+  Linear(context, normed, *weights.qkv, weights.qkv_bias, qkv);
 
   layer_rows_.clear();
   int64_t row = 0;
@@ -65,9 +82,13 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
     row += n_tokens;
   }
   kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads_.view(), layer_rows_);
-  kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
-  kernels_.Linear(attention, *weights.attention_out, nullptr, partial);
-  context.reduction = communicator_.StartAllReduceSum(partial, context.stream);
+  {
+    const SectionTimer timer(context.timings.attention_s);
+    context.timings.attention_flop += AttentionFlop(heads_.view(), layer_rows_);
+    kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
+  }
+  Linear(context, attention, *weights.attention_out, nullptr, partial);
+  StartReduction(context, partial);
 }
 
 void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows) {
@@ -77,13 +98,32 @@ void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int6
   const TensorView activated = context.activated.Rows(0, rows);
   const TensorView partial = context.partial.Rows(0, rows);
 
-  context.reduction.Await();
+  AwaitReduction(context);
   kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.ffn_norm,
                       static_cast<float>(config_.rms_eps), normed);
-  kernels_.Linear(normed, *weights.gate_up, nullptr, gate_up);
+  Linear(context, normed, *weights.gate_up, nullptr, gate_up);
   kernels_.GatedActivation(gate_up, activated);
-  kernels_.Linear(activated, *weights.down, nullptr, partial);
+  Linear(context, activated, *weights.down, nullptr, partial);
+  StartReduction(context, partial);
+}
+
+void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
+                         const float* bias, TensorView y) {
+  const SectionTimer timer(context.timings.linear_s);
+  const LinearShape shape = weight.shape();
+  context.timings.linear_flop +=
+      2.0 * static_cast<double>(x.rows) * static_cast<double>(shape.n_out * shape.n_in);
+  kernels_.Linear(x, weight, bias, y);
+}
+
+void Transformer::StartReduction(StepContext& context, TensorView partial) {
+  const SectionTimer timer(context.timings.communication_s);
   context.reduction = communicator_.StartAllReduceSum(partial, context.stream);
+}
+
+void Transformer::AwaitReduction(StepContext& context) {
+  const SectionTimer timer(context.timings.communication_s);
+  context.reduction.Await();
 }
 
 void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> sequences) {
@@ -106,7 +146,7 @@ TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin, int
                context.limits.max_logit_rows);
   TensorView logits = context.logits.Rows(0, rows);
   logits.cols = weights_.vocabulary().shape().n_out;  // the stride stays that of the padded share
-  kernels_.Linear(context.normed.Rows(row_begin, row_end), weights_.vocabulary(), nullptr, logits);
+  Linear(context, context.normed.Rows(row_begin, row_end), weights_.vocabulary(), nullptr, logits);
   return logits;
 }
 
@@ -117,8 +157,10 @@ void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t 
                context.limits.max_gather_rows);
   KVFOLD_CHECK(static_cast<int64_t>(out.size()) == rows * config_.vocab_size, "out", out.size(),
                "rows", rows);
+  const SectionTimer total(context.timings.total_s);
   ShardLogits(context, row_begin, row_end);
   const TensorView gathered = context.gathered_logits.Rows(0, communicator_.size() * rows);
+  const SectionTimer communication(context.timings.communication_s);
   communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
   context.stream.Synchronize();
   for (int rank = 0; rank < communicator_.size(); ++rank) {
@@ -136,6 +178,7 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(targets.size() == rows && out.size() == rows, "targets", targets.size(), "rows",
                rows);
+  const SectionTimer total_time(context.timings.total_s);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
   const Range vocab = plan_.rank(communicator_.rank()).vocab_rows;
   shard_targets_.resize(rows);

@@ -61,6 +61,12 @@ class Transformer {
   void StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
                           std::span<const StepSequence> sequences);
   void StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows);
+  // A product, its time and its arithmetic counted.
+  void Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
+              const float* bias, TensorView y);
+  // All-reduces of `partial`, their time counted.
+  void StartReduction(StepContext& context, TensorView partial);
+  void AwaitReduction(StepContext& context);
   void FinalNorm(StepContext& context, std::span<const StepSequence> sequences);
 
   const ModelConfig& config_;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "runtime/kernels/cpu/cpu_attention.h"
+#include "runtime/kernels/cpu/cpu_ceilings.h"
 #include "runtime/kernels/cpu/cpu_linear.h"
 #include "runtime/kernels/cpu/kernel_table.h"
 #include "runtime/kernels/cpu/rope.h"
@@ -146,6 +147,10 @@ class CpuKernels : public Kernels {
       const int64_t target = targets[static_cast<size_t>(row)];
       if (target >= 0 && target < logits.cols) s.target = F32Row(logits, row)[target];
     });
+  }
+
+  Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
+    return cpu::MeasureCpuCeilings(pool_, dtype_, shapes, rows);
   }
 
  private:

@@ -1,0 +1,84 @@
+#include "models/checkpoint/random_checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "comm/error.h"
+
+namespace kvfold {
+namespace {
+
+uint64_t Mix(uint64_t x) {  // SplitMix64's finaliser
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+
+class RandomCheckpoint : public Checkpoint {
+ public:
+  explicit RandomCheckpoint(const ModelConfig& c) {
+    Add("model.embed_tokens.weight", c.vocab_size, c.hidden);
+    Add("model.norm.weight", 1, c.hidden);
+    if (!c.tie_embeddings) Add("lm_head.weight", c.vocab_size, c.hidden);
+    const int64_t q = c.n_heads * c.head_dim;
+    const int64_t kv = c.n_kv_heads * c.head_dim;
+    for (int64_t layer = 0; layer < c.n_layers; ++layer) {
+      const std::string prefix = fmt::format("model.layers.{}.", layer);
+      Add(prefix + "input_layernorm.weight", 1, c.hidden);
+      Add(prefix + "post_attention_layernorm.weight", 1, c.hidden);
+      Add(prefix + "self_attn.q_proj.weight", q, c.hidden);
+      Add(prefix + "self_attn.k_proj.weight", kv, c.hidden);
+      Add(prefix + "self_attn.v_proj.weight", kv, c.hidden);
+      Add(prefix + "self_attn.o_proj.weight", c.hidden, q);
+      Add(prefix + "mlp.gate_proj.weight", c.ffn_dim, c.hidden);
+      Add(prefix + "mlp.up_proj.weight", c.ffn_dim, c.hidden);
+      Add(prefix + "mlp.down_proj.weight", c.hidden, c.ffn_dim);
+      if (!c.qkv_bias) continue;
+      Add(prefix + "self_attn.q_proj.bias", 1, q);
+      Add(prefix + "self_attn.k_proj.bias", 1, kv);
+      Add(prefix + "self_attn.v_proj.bias", 1, kv);
+    }
+    std::ranges::sort(tensors_, {}, &TensorInfo::name);
+  }
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const TensorInfo* Find(std::string_view name) const override {
+    const auto at = std::ranges::lower_bound(
+        tensors_, name, {}, [](const TensorInfo& t) { return std::string_view(t.name); });
+    return at != tensors_.end() && at->name == name ? &*at : nullptr;
+  }
+  void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
+                 int64_t col_end, float* out) const override {
+    const auto seed = static_cast<uint64_t>(&tensor - tensors_.data() + 1) << 40;
+    const bool is_norm = tensor.name.ends_with("norm.weight");
+    // Uniform on [-1/2, 1/2) has a variance of 1/12.
+    const float scale =
+        is_norm ? 0.0f : static_cast<float>(std::sqrt(12.0 / static_cast<double>(tensor.cols)));
+    const float offset = is_norm ? 1.0f : 0.0f;
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      const uint64_t row_seed = Mix(seed + static_cast<uint64_t>(row));
+      for (int64_t col = col_begin; col < col_end; ++col) {
+        const uint64_t bits = Mix(row_seed + static_cast<uint64_t>(col) * 0x9e3779b97f4a7c15ull);
+        const float uniform = static_cast<float>(bits >> 40) * 0x1.0p-24f - 0.5f;
+        *out++ = offset + scale * uniform;
+      }
+    }
+  }
+  void DropResidentPages() const override {}
+  uint64_t Fingerprint() const override { return tensors_.size(); }
+  std::string path() const override { return "random weights"; }
+
+ private:
+  void Add(std::string name, int64_t rows, int64_t cols) {
+    tensors_.push_back({std::move(name), StorageType::kF32, rows, cols, rows * cols * 4});
+  }
+  std::vector<TensorInfo> tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> MakeRandomCheckpoint(const ModelConfig& config) {
+  return std::make_unique<RandomCheckpoint>(config);
+}
+
+}  // namespace kvfold

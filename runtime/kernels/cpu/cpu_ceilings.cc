@@ -1,0 +1,104 @@
+#include "runtime/kernels/cpu/cpu_ceilings.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "runtime/kernels/cpu/onednn.h"
+
+namespace kvfold::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kMeasureSeconds = 0.1;  // a shape, or a round of copies
+constexpr int kRounds = 3;               // the best of them counts
+constexpr int64_t kCopyBytes = int64_t{128} << 20;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::byte* Aligned(std::vector<std::byte>& bytes) {
+  const auto at = reinterpret_cast<uintptr_t>(bytes.data());
+  return bytes.data() + (64 - at % 64) % 64;
+}
+
+// One thread's product: its own input, weights and output.
+struct Product {
+  std::vector<std::byte> x, packed;
+  std::vector<float> y;
+};
+
+double ProductRate(ThreadPool& pool, onednn::MatmulCache& matmuls, DType dtype, LinearShape whole,
+                   int64_t rows) {
+  const int64_t n_threads = pool.size();
+  const int64_t n_out = std::max<int64_t>(64, (whole.n_out / n_threads + 63) / 64 * 64);
+  const int64_t n_in = whole.n_in;
+  std::vector<Product> products(static_cast<size_t>(n_threads));
+  const std::vector<std::byte> plain(static_cast<size_t>(n_out * n_in * DTypeBytes(dtype)),
+                                     std::byte{0});
+  for (Product& product : products) {
+    product.x.resize(static_cast<size_t>(rows * n_in * DTypeBytes(dtype)) + 64);
+    product.packed.resize(static_cast<size_t>(matmuls.PackedBytes(n_out, n_in)) + 64);
+    product.y.resize(static_cast<size_t>(rows * n_out));
+    matmuls.Pack(n_out, n_in, plain.data(), Aligned(product.packed));
+  }
+  onednn::Matmul& matmul = matmuls.Get({n_out, n_in, rows, n_in});
+  double best = 0.0;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> rates(products.size());
+    pool.ParallelFor(n_threads, [&](int64_t item, int worker) {
+      Product& product = products[static_cast<size_t>(item)];
+      int64_t calls = 0;
+      const auto start = Clock::now();
+      double seconds = 0.0;
+      while (seconds < kMeasureSeconds) {
+        matmul.Run(worker, Aligned(product.x), Aligned(product.packed), product.y.data());
+        ++calls;
+        seconds = SecondsSince(start);
+      }
+      rates[static_cast<size_t>(item)] =
+          2.0 * static_cast<double>(rows * n_out * n_in) * static_cast<double>(calls) / seconds;
+    });
+    double rate = 0.0;
+    for (const double r : rates) rate += r;
+    best = std::max(best, rate);
+  }
+  return best;
+}
+
+double CopyRate(ThreadPool& pool) {
+  std::vector<std::byte> from(static_cast<size_t>(kCopyBytes), std::byte{1});
+  std::vector<std::byte> to(static_cast<size_t>(kCopyBytes), std::byte{2});
+  const int64_t n_threads = pool.size();
+  double best = 0.0;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto start = Clock::now();
+    pool.ParallelFor(n_threads, [&](int64_t item, int) {
+      const int64_t begin = kCopyBytes * item / n_threads;
+      const int64_t end = kCopyBytes * (item + 1) / n_threads;
+      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
+    });
+    best = std::max(best, 2.0 * static_cast<double>(kCopyBytes) / SecondsSince(start));
+  }
+  return best;
+}
+
+}  // namespace
+
+Ceilings MeasureCpuCeilings(ThreadPool& pool, DType dtype, std::span<const LinearShape> shapes,
+                            int64_t rows) {
+  onednn::MatmulCache matmuls(dtype, pool.size());
+  Ceilings ceilings;
+  for (const LinearShape& shape : shapes) {
+    if (shape.n_out == 0 || shape.n_in == 0) continue;
+    ceilings.product_flop_per_s =
+        std::max(ceilings.product_flop_per_s, ProductRate(pool, matmuls, dtype, shape, rows));
+  }
+  ceilings.copy_bytes_per_s = CopyRate(pool);
+  return ceilings;
+}
+
+}  // namespace kvfold::cpu
