@@ -15,8 +15,9 @@ constexpr int64_t kWidestSlice = 192;
 int64_t SliceCols(const LinearShape& shape) { return shape.n_in <= 8192 ? kWidestSlice : 64; }
 constexpr int64_t kTileRows = 128;
 
-// Row counts that products are made for; others are padded up to the next.
-constexpr std::array<int64_t, 9> kRowCounts = {1, 2, 4, 8, 16, 32, 64, 96, 128};
+// Row counts that products are made for; others are padded up to the next. Not 1: oneDNN 3 sums a
+// lone row of a wide input in another order.
+constexpr std::array<int64_t, 8> kRowCounts = {2, 4, 8, 16, 32, 64, 96, 128};
 static_assert(kTileRows % kRowPadding == 0);
 
 int64_t PaddedRows(int64_t rows) {
