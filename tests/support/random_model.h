@@ -59,7 +59,7 @@ inline ModelConfig RandomConfig(uint64_t seed) {
 // One line that names a config where a test of it fails.
 inline std::string Describe(const ModelConfig& c) {
   std::string windows;
-  for (const int64_t window : c.layer_windows) windows += " " + std::to_string(window);
+  for (const int64_t window : c.layer_windows) windows += fmt::format(" {}", window);
   return fmt::format(
       "layers {} (windows{}), hidden {}, heads {}/{} of {}, ffn {}, vocab {}, rope {}, tied {}, "
       "bias {}",
