@@ -30,9 +30,7 @@ std::vector<Status> Gather(Communicator& communicator, const Status& mine) {
   return all;
 }
 
-}  // namespace
-
-void RunTogether(Communicator& communicator, const std::function<void()>& work) {
+void Run(Communicator& communicator, const std::function<void()>& work, bool name_rank) {
   Status mine;
   try {
     work();
@@ -47,12 +45,23 @@ void RunTogether(Communicator& communicator, const std::function<void()>& work) 
   const auto failed =
       std::ranges::find_if(all, [](const Status& status) { return status.code != 0; });
   if (failed == all.end()) return;
-  const bool same =
-      std::ranges::all_of(all, [&](const Status& s) { return s.Text() == failed->Text(); });
+  const bool same = !name_rank || std::ranges::all_of(all, [&](const Status& s) {
+    return s.Text() == failed->Text();
+  });
   const auto rank = failed - all.begin();
   const std::string sentence =
       same ? failed->Text() : fmt::format("rank {}: {}", rank, failed->Text());
   throw AgreedError(static_cast<ErrorCode>(failed->code), sentence);
+}
+
+}  // namespace
+
+void RunTogether(Communicator& communicator, const std::function<void()>& work) {
+  Run(communicator, work, /*name_rank=*/true);
+}
+
+void RunForFirst(Communicator& communicator, const std::function<void()>& work) {
+  Run(communicator, work, /*name_rank=*/false);
 }
 
 void AgreeOn(Communicator& communicator, std::string_view name, std::string_view text) {

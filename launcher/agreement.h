@@ -22,6 +22,10 @@ class AgreedError : public Error {
 // others fared differently.
 void RunTogether(Communicator& communicator, const std::function<void()>& work);
 
+// As RunTogether where only rank 0 can fail, the others serving it or waiting: the sentence names
+// no rank.
+void RunForFirst(Communicator& communicator, const std::function<void()>& work);
+
 // Throws AgreedError on all ranks where they do not bring the same text: "rank 1 has NAME x, rank 0
 // has y". At most 1 KiB counts.
 void AgreeOn(Communicator& communicator, std::string_view name, std::string_view text);

@@ -13,17 +13,6 @@
 #include "runtime/kernels/cpu/isa.h"
 
 namespace kvfold {
-namespace {
-
-// All that must be equal on every rank for its results to fit together.
-std::string Fingerprint(const ModelOptions& options, const std::string& kernels, uint64_t model,
-                        DType kv_dtype) {
-  return fmt::format("{} {:016x} chunk {} attention {} cache {} max-tokens {}", kernels, model,
-                     options.chunk, options.attention, DTypeName(kv_dtype), options.max_tokens);
-}
-
-}  // namespace
-
 DType ActivationDType(const ModelOptions& options) {
   if (options.device == "cuda") {
     throw InputError("--device cuda: this build of kvfold has no CUDA kernels, use --device cpu");
@@ -45,9 +34,15 @@ int RankThreads(const ModelOptions& options, int ranks_on_host) {
 LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     : group_(group), options_(options) {
   Communicator& communicator = group_.communicator();
-  AgreeOn(communicator, "kvfold", KVFOLD_VERSION);
   RunTogether(communicator, [&] {
     path_ = ResolveModel(options_.model);
+    std::error_code not_there;
+    if (!std::filesystem::exists(options_.model, not_there)) {
+      throw InputError(fmt::format(
+          "{} is a shipped config, which has no weights: only plan takes it, expected a "
+          "Hugging Face folder or a .gguf file",
+          options_.model));
+    }
     config_ = ReadModelConfig(path_, {options_.ignored_config_keys});
     plan_ = std::make_unique<ShardPlan>(config_, group_.size());
     dtype_ = ActivationDType(options_);
@@ -63,16 +58,26 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     kernels_ = MakeCpuKernels(*device_, dtype_, DetectCpuIsa());
     if (is_first()) embeddings_ = std::make_unique<EmbeddingSource>(config_, *checkpoint_);
   });
-  AgreeOn(communicator, "instructions, model and options",
-          Fingerprint(options_, kernels_->name(), fingerprint_, CacheDType(options_, dtype_)));
+  // All that must be equal on every rank for its results to fit together. What only rank 0 reads
+  // (inputs, sampling) is its own.
+  AgreeOn(communicator, "a model with the hash", fmt::format("{:016x}", fingerprint_));
+  AgreeOn(communicator, "the kernels", kernels_->name());
+  AgreeOn(communicator, "a cache of", DTypeName(CacheDType(options_, dtype_)));
+  AgreeOn(communicator, "--chunk", fmt::format("{}", options_.chunk));
+  AgreeOn(communicator, "--attention", options_.attention);
+  AgreeOn(communicator, "--max-tokens", fmt::format("{}", options_.max_tokens));
   if (is_first()) {
     if (options_.dtype == "auto") {
       spdlog::info("dtype auto: {} ({})", DTypeName(dtype_),
                    dtype_ == DType::kBF16 ? "this processor multiplies bf16 natively"
                                           : "this processor has no bf16 products");
     }
-    spdlog::info("{} with {} ranks of {} threads over {}, kernels {}", config_.architecture,
-                 group_.size(), device_->pool().size(), communicator.transport(), kernels_->name());
+    const std::string threads = Count(device_->pool().size(), "thread");
+    spdlog::info("{} on {}, {}; kernels: {}", config_.architecture,
+                 group_.size() == 1
+                     ? std::string("one rank")
+                     : fmt::format("{} ranks over {}", group_.size(), communicator.transport()),
+                 group_.size() == 1 ? threads : threads + " each", kernels_->name());
   }
 }
 
@@ -107,13 +112,15 @@ void LoadedModel::Load(EngineOptions engine_options) {
                  engine_->workspace_bytes(), "planned_workspace", planned.workspace_bytes);
   });
   if (is_first()) {
-    spdlog::info("weights loaded and packed in {:.1f} s",
-                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    spdlog::info(
+        "weights loaded and packed in {}",
+        FormatSeconds(
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
   }
 }
 
 void LoadedModel::Drive(const std::function<void()>& drive) {
-  RunTogether(group_.communicator(), [&] {
+  RunForFirst(group_.communicator(), [&] {
     if (!is_first()) {
       try {
         engine_->Follow();
@@ -140,9 +147,8 @@ void LoadedModel::Drive(const std::function<void()>& drive) {
 // A step broke inside: the ranks are at different places and can agree on nothing more.
 void LoadedModel::EndAll(const std::string& reason) {
   if (group_.size() == 1) return;
-  fmt::print(stderr, "kvfold: rank {}: {}\n", group_.rank(), reason);
-  std::fflush(stderr);
-  group_.communicator().Abort(reason, static_cast<int>(ErrorCode::kFailed));
+  Say(fmt::format("rank {}: {}", group_.rank(), reason));
+  group_.communicator().Abort("", static_cast<int>(ErrorCode::kFailed));
 }
 
 std::vector<int64_t> LoadedModel::PeakBytes() {

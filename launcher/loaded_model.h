@@ -29,8 +29,7 @@ int RankThreads(const ModelOptions& options, int ranks_on_host);
 
 class LoadedModel {
  public:
-  // Opens the model on every rank and agrees on version, instruction set, model and options.
-  // Nothing is loaded yet.
+  // Opens the model on every rank and agrees on kernels, model and options. Nothing is loaded yet.
   LoadedModel(RankGroup& group, const ModelOptions& options);
   ~LoadedModel();
 
@@ -46,6 +45,7 @@ class LoadedModel {
   Communicator& communicator() { return group_.communicator(); }
   bool is_first() const { return group_.rank() == 0; }
   uint64_t fingerprint() const { return fingerprint_; }
+  DType dtype() const { return dtype_; }
   const std::vector<RankMemory>& planned() const { return planned_; }
 
   // Runs `drive` on rank 0 while the others follow, then stops them; whatever rank 0 throws is

@@ -23,11 +23,38 @@ void StartLog(const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-// One sentence, from the rank that has the floor.
-void Say(const std::string& sentence) {
-  if (RankFromEnvironment() != 0) return;
-  fmt::print(stderr, "kvfold: {}\n", sentence);
-  std::fflush(stderr);
+// What all ranks know, rank 0 says.
+int Fail(const std::string& sentence, ErrorCode code) {
+  if (RankFromEnvironment() == 0) Say(sentence);
+  return static_cast<int>(code);
+}
+
+// The sentence of a command line that does not parse.
+std::string UsageError(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  const std::string command = argc > 1 ? argv[1] : "";
+  const bool known = !app.get_subcommands([&](const CLI::App* subcommand) {
+                           return subcommand->get_name() == command;
+                         })
+                          .empty();
+  if (known) return fmt::format("{} (kvfold {} --help lists the options)", error.what(), command);
+  if (command.empty()) return "a command is missing (kvfold --help lists the commands)";
+  if (command.front() == '-') {
+    return fmt::format("{} (kvfold --help lists the commands)", error.what());
+  }
+  return fmt::format("unknown command {} (kvfold --help lists the commands)", command);
+}
+
+// Ranks may have been given different command lines: one that does not parse is told to all where
+// the command runs on all.
+int FailUsage(const std::string& sentence, int argc, char** argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if ((command != "run" && command != "score") || !StartedUnderMpi()) {
+    return Fail(sentence, ErrorCode::kBadInput);
+  }
+  return WithRanks(command, [&](RankGroup& group) -> int {
+    RunTogether(group.communicator(), [&] { throw InputError(sentence); });
+    return static_cast<int>(ErrorCode::kBadInput);
+  });
 }
 
 int Main(int argc, char** argv) {
@@ -57,9 +84,7 @@ int Main(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return RankFromEnvironment() == 0 ? app.exit(success) : 0;
   } catch (const CLI::ParseError& error) {
-    Say(fmt::format("{} (kvfold {} --help lists the options)", error.what(),
-                    argc > 1 ? argv[1] : ""));
-    return static_cast<int>(ErrorCode::kBadInput);
+    return FailUsage(UsageError(app, error, argc, argv), argc, argv);
   }
   StartLog(*run_app     ? run.model.log_level
            : *score_app ? score.model.log_level
@@ -75,12 +100,12 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return Main(argc, argv);
+    const int code = Main(argc, argv);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    return Fail("cannot write standard output", ErrorCode::kFailed);
   } catch (const Error& error) {
-    Say(error.what());
-    return static_cast<int>(error.code());
+    return Fail(error.what(), error.code());
   } catch (const std::exception& error) {
-    Say(error.what());
-    return static_cast<int>(ErrorCode::kFailed);
+    return Fail(error.what(), ErrorCode::kFailed);
   }
 }

@@ -1,5 +1,8 @@
 #include "launcher/options.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string_view>
@@ -8,37 +11,61 @@
 
 namespace kvfold {
 
+namespace {
+
+// Validators that leave the help's first column to the type's name.
+template <typename Number>
+CLI::Validator Between(Number least, Number most) {
+  return CLI::Range(least, most).description("");
+}
+
+CLI::Validator OneOf(const std::vector<std::string>& names) {
+  return CLI::IsMember(names).description(fmt::format("{}", fmt::join(names, "|")));
+}
+
+// Refuses a command line without any of these.
+void RequireOneOf(CLI::App& app, const std::vector<CLI::Option*>& options,
+                  const std::string& names) {
+  app.parse_complete_callback([options, names] {
+    if (std::ranges::none_of(options,
+                             [](const CLI::Option* option) { return option->count() > 0; }))
+      throw CLI::RequiredError(names);
+  });
+}
+
+}  // namespace
+
 void AddModelOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--model", options.model,
                  "Hugging Face folder, .gguf file, or (for plan) the name of a shipped config")
       ->required();
   app.add_option("--chunk", options.chunk, "Tokens folded at a time")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(Between(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--attention", options.attention,
                  "fold: chunk by chunk; full: the whole text in one pass")
-      ->check(CLI::IsMember({"fold", "full"}))
+      ->check(OneOf({"fold", "full"}))
       ->capture_default_str();
   app.add_option("--dtype", options.dtype,
                  "Weights and activations; auto: bf16 where it is native, else f32")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+      ->check(OneOf({"auto", "f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--kv-dtype", options.kv_dtype,
                  "Elements of the cache: f32, bf16 or int8 (default: as --dtype)")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+      ->check(OneOf({"f32", "bf16", "int8"}));
   app.add_option("--device", options.device, "Where to run; this build runs on the CPU")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->check(OneOf({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   app.add_option("--max-tokens", options.max_tokens,
                  "Cache capacity in tokens (default: what the input needs)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+      ->check(Between(int64_t{1}, int64_t{1} << 40));
   app.add_option("--threads", options.threads,
                  "Threads of each rank (default: its share of this host's cores)")
-      ->check(CLI::Range(1, 4096));
+      ->check(Between(1, 4096));
   app.add_option("--ignore-config", options.ignored_config_keys,
                  "Accept this unknown key of config.json (repeatable)");
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->check(OneOf({"debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
   app.add_flag("--json", options.json, "One JSON object on standard output, nothing else there");
 }
@@ -54,11 +81,12 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   prompt_file->excludes(prompts);
   prompts->needs(output);
   output->needs(prompts);
+  RequireOneOf(app, {prompt, prompt_file, prompts}, "One of --prompt, --prompt-file and --prompts");
   app.add_option("--document", options.document, "File put before the prompt")->excludes(prompts);
   app.add_flag("--chat", options.chat,
                "Render document and prompt as one user turn of the model's chat template");
   app.add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(Between(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--temperature", options.sampling.temperature, "0: greedy")->capture_default_str();
   app.add_option("--top-k", options.sampling.top_k,
@@ -69,7 +97,7 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed, "Of the random numbers")->capture_default_str();
   app.add_option("--concurrency", options.concurrency, "Requests that fold and decode together")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->check(Between(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
 }
 
@@ -79,6 +107,7 @@ void AddScoreOptions(CLI::App& app, ScoreOptions& options) {
   auto* tokens =
       app.add_option("--tokens", options.tokens_file, "JSON array of token ids to score");
   text->excludes(tokens);
+  RequireOneOf(app, {text, tokens}, "--text or --tokens");
   app.add_option("--logits", options.logits_file,
                  "Write all logits [tokens, vocab] as float32 .npy");
 }
@@ -86,13 +115,13 @@ void AddScoreOptions(CLI::App& app, ScoreOptions& options) {
 void AddPlanOptions(CLI::App& app, PlanOptions& options) {
   AddModelOptions(app, options.model);
   app.add_option("--ranks", options.ranks, "Number of ranks")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(Between(1, 1 << 20))
       ->capture_default_str();
   app.add_option(
       "--device-memory", options.device_memory,
       "Memory of each rank's device, as 40GiB (default: this machine's, shared by the ranks)");
   app.add_option("--tokens", options.tokens, "Tokens that the cache is to hold")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->check(Between(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
 }
 
@@ -102,6 +131,7 @@ void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options) {
   auto* text = app.add_option("--text", options.text, "Text to tokenize");
   auto* file = app.add_option("--file", options.file, "File to tokenize");
   text->excludes(file);
+  RequireOneOf(app, {text, file}, "--text or --file");
   app.add_flag("--no-special", options.no_special,
                "Leave out what the tokenizer puts around a text");
 }

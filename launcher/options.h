@@ -17,6 +17,7 @@ enum class AttentionMode { kFold, kFull };
 // What `run` and `score` share: how a model is loaded and folded.
 struct ModelOptions {
   std::string model;
+  std::string random_weights;  // a config whose weights are made up; then `model` is empty
   std::vector<std::string> ignored_config_keys;
   int64_t chunk = 256;
   std::string attention = "fold";
@@ -53,6 +54,14 @@ struct ScoreOptions {
   std::string logits_file;
 };
 
+struct BenchCommandOptions {
+  ModelOptions model;
+  std::vector<int64_t> tokens = {8192};
+  std::vector<int64_t> chunks = {256};
+  int64_t decode_tokens = 32;
+  int repeats = 3;
+};
+
 struct PlanOptions {
   ModelOptions model;
   int ranks = 1;
@@ -70,6 +79,7 @@ struct TokenizeOptions {
 void AddModelOptions(CLI::App& app, ModelOptions& options);
 void AddRunOptions(CLI::App& app, RunOptions& options);
 void AddScoreOptions(CLI::App& app, ScoreOptions& options);
+void AddBenchOptions(CLI::App& app, BenchCommandOptions& options);
 void AddPlanOptions(CLI::App& app, PlanOptions& options);
 void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options);
 

@@ -90,18 +90,18 @@ int PlanCommand(const PlanOptions& options) {
     return fits ? 0 : static_cast<int>(ErrorCode::kDoesNotFit);
   }
 
-  fmt::print("{} tokens of {}, weights {}, cache {}, chunk {}, on {} {} of {}\n", options.tokens,
+  fmt::print("{} tokens of {}, weights {}, cache {}, chunk {}, on {} of {}\n", options.tokens,
              model.model, DTypeName(sizing->activation_dtype()), DTypeName(sizes.kv_dtype),
-             sizes.max_chunk, plan.tp_size(), this_machine ? "CPU ranks" : "GPUs",
+             sizes.max_chunk, Count(plan.tp_size(), this_machine ? "CPU rank" : "GPU"),
              FormatBytes(device_bytes));
   fmt::print("{}", RankTable(plan, ranks));
   std::string instead;
   if (!fits) {
-    instead = smallest > 0 ? fmt::format("it would on {} ranks", smallest)
+    instead = smallest > 0 ? fmt::format("it would on {}", Count(smallest, "rank"))
                            : fmt::format("no number of ranks up to {} would do", config.n_heads);
-    instead += largest > 0
-                   ? fmt::format("; {} ranks hold up to {} tokens", plan.tp_size(), largest)
-                   : fmt::format("; {} ranks do not hold the weights alone", plan.tp_size());
+    const std::string ranks_here = Count(plan.tp_size(), "rank");
+    instead += largest > 0 ? fmt::format("; with {}, up to {} tokens would", ranks_here, largest)
+                           : fmt::format("; {} cannot hold the weights alone", ranks_here);
     fmt::print("does not fit: {}\n", instead);
     return static_cast<int>(ErrorCode::kDoesNotFit);
   }

@@ -1,8 +1,12 @@
 #include "launcher/rank_group.h"
 
+#include <fmt/format.h>
+
+#include <cstdio>
 #include <cstdlib>
 
 #include "comm/local/local_group.h"
+#include "launcher/agreement.h"
 
 namespace kvfold {
 
@@ -21,6 +25,32 @@ RankGroup::~RankGroup() {
   } catch (const std::exception&) {
     // The process ends; MPI's own finalisation says what is wrong.
   }
+}
+
+int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body) {
+  RankGroup group;
+  try {
+    AgreeOn(group.communicator(), "kvfold", KVFOLD_VERSION);
+    AgreeOn(group.communicator(), "the command", command);
+    return body(group);
+  } catch (const AgreedError& error) {
+    // Said before MPI ends: mpirun ends all ranks as soon as one of them has gone with such a code.
+    if (group.rank() == 0) Say(error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    if (group.size() == 1) throw;
+    const auto* const known = dynamic_cast<const Error*>(&error);
+    Say(fmt::format("rank {}: {}", group.rank(), error.what()));
+    group.communicator().Abort("", static_cast<int>(known ? known->code() : ErrorCode::kFailed));
+    throw;
+  }
+}
+
+void Say(std::string_view sentence) {
+  // One write, so that sentences of several ranks do not mix.
+  const std::string line = fmt::format("kvfold: {}\n", sentence);
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fflush(stderr);
 }
 
 int RankFromEnvironment() {

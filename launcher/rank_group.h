@@ -2,7 +2,10 @@
 // alone.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "comm/communicator.h"
 #include "comm/mpi/mpi_communicator.h"
@@ -23,6 +26,14 @@ class RankGroup {
   std::unique_ptr<MpiSession> session_;
   std::unique_ptr<Communicator> communicator_;
 };
+
+// Runs `body` on all ranks of the job, which agree on version and command first; returns the exit
+// code: the body's, or that of an AgreedError, which rank 0 says. Any other exception under MPI is
+// said with its rank and aborts the job, since the other ranks may wait; without MPI it leaves.
+int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body);
+
+// "kvfold: SENTENCE" on standard error.
+void Say(std::string_view sentence);
 
 // This process's rank as its environment tells it, before MPI is started; 0 for a plain start.
 int RankFromEnvironment();

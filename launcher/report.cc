@@ -13,6 +13,10 @@ namespace {
 
 constexpr auto kLineEvery = std::chrono::seconds(2);
 
+std::string FormatRate(double tokens_per_s) {
+  return fmt::format("{:.{}f} tokens/s", tokens_per_s, tokens_per_s < 100.0 ? 1 : 0);
+}
+
 std::string FormatRange(Range range) {
   if (range.size() == 0) return "none";
   if (range.size() == 1) return fmt::format("{}", range.begin);
@@ -20,6 +24,10 @@ std::string FormatRange(Range range) {
 }
 
 }  // namespace
+
+std::string Count(int64_t n, std::string_view what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
 
 std::string FormatBytes(int64_t bytes) {
   static constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -34,7 +42,9 @@ std::string FormatBytes(int64_t bytes) {
 }
 
 std::string FormatSeconds(double seconds) {
-  if (seconds < 100.0) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 0.00995) return fmt::format("{:.1f} ms", seconds * 1000.0);
+  if (seconds < 0.0995) return fmt::format("{:.0f} ms", seconds * 1000.0);
+  if (seconds < 99.95) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<int64_t>(seconds);
   if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
   return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
@@ -66,16 +76,15 @@ void PrintRankTable(const ShardPlan& plan, const std::vector<RankMemory>& memory
 
 void PrintRunSummary(const RunTotals& totals, const std::vector<int64_t>& peak_bytes) {
   if (!spdlog::should_log(spdlog::level::info)) return;
-  const auto rate = [](int64_t tokens, double seconds) {
-    return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
+  const auto rate = [&](int64_t tokens, double seconds) -> std::string {
+    if (totals.concurrency > 1) return "summed over requests that ran together";
+    return FormatRate(static_cast<double>(tokens) / std::max(seconds, 1e-9));
   };
-  fmt::print(stderr, "fold:   {} tokens in {} chunks, {}, {:.0f} tokens/s\n", totals.prompt_tokens,
-             totals.chunks, FormatSeconds(totals.fold_s),
+  fmt::print(stderr, "fold:   {} tokens in {}, {}, {}\n", totals.prompt_tokens,
+             Count(totals.chunks, "chunk"), FormatSeconds(totals.fold_s),
              rate(totals.prompt_tokens, totals.fold_s));
-  // The first new token comes with the fold.
-  const int64_t decoded = std::max<int64_t>(0, totals.new_tokens - 1);
-  fmt::print(stderr, "decode: {} tokens, {}, {:.1f} tokens/s\n", totals.new_tokens,
-             FormatSeconds(totals.decode_s), rate(decoded, totals.decode_s));
+  fmt::print(stderr, "decode: {} tokens, {}, {}\n", totals.new_tokens,
+             FormatSeconds(totals.decode_s), rate(totals.decoded_tokens, totals.decode_s));
   if (totals.errors > 0) fmt::print(stderr, "errors: {}\n", totals.errors);
   fmt::print(stderr, "peak memory by rank:");
   for (size_t rank = 0; rank < peak_bytes.size(); ++rank) {
@@ -84,8 +93,9 @@ void PrintRunSummary(const RunTotals& totals, const std::vector<int64_t>& peak_b
   fmt::print(stderr, "\n");
 }
 
-Progress::Progress(std::string what)
+Progress::Progress(std::string what, std::string unit)
     : what_(std::move(what)),
+      unit_(std::move(unit)),
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       last_line_(start_) {}
@@ -97,15 +107,16 @@ void Progress::EndBar() {
   bar_open_ = false;
 }
 
-void Progress::Update(int64_t chunk, int64_t n_chunks, int64_t tokens_done, int64_t tokens_total) {
+void Progress::Update(int64_t unit, int64_t n_units, int64_t tokens_done, int64_t tokens_total) {
   if (!spdlog::should_log(spdlog::level::info)) return;
   const Clock::time_point now = Clock::now();
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const double rate = static_cast<double>(tokens_done) / std::max(seconds, 1e-9);
   const double left = static_cast<double>(tokens_total - tokens_done) / std::max(rate, 1e-9);
   const std::string line =
-      fmt::format("{}: chunk {} of {}, {} of {} tokens, {:.0f} tokens/s, {} left", what_, chunk,
-                  n_chunks, tokens_done, tokens_total, rate, FormatSeconds(left));
+      fmt::format("{}: {} {} of {}, {} of {} tokens, {}", what_, unit_, unit, n_units, tokens_done,
+                  tokens_total, FormatRate(rate)) +
+      (tokens_done < tokens_total ? fmt::format(", {} left", FormatSeconds(left)) : "");
   if (terminal_) {
     constexpr int64_t kWidth = 24;
     const auto filled =
@@ -113,8 +124,9 @@ void Progress::Update(int64_t chunk, int64_t n_chunks, int64_t tokens_done, int6
     fmt::print(stderr, "\r[{:<{}}] {}\x1b[K", std::string(filled, '='), kWidth, line);
     std::fflush(stderr);
     bar_open_ = true;
-    if (chunk == n_chunks) EndBar();
-  } else if (chunk == 1 || chunk == n_chunks || now - last_line_ >= kLineEvery) {
+    if (unit == n_units) EndBar();
+  } else if (!line_said_ || unit == n_units || now - last_line_ >= kLineEvery) {
+    line_said_ = true;
     last_line_ = now;
     spdlog::info("{}", line);
   }

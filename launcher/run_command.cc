@@ -30,7 +30,9 @@ struct Job {
 
 void Add(RunTotals& totals, const Completion& completion) {
   totals.prompt_tokens += completion.prompt_tokens;
-  totals.new_tokens += static_cast<int64_t>(completion.tokens.size());
+  const auto new_tokens = static_cast<int64_t>(completion.tokens.size());
+  totals.new_tokens += new_tokens;
+  totals.decoded_tokens += std::max<int64_t>(0, new_tokens - 1);
   totals.chunks += completion.chunks;
   totals.fold_s += completion.fold_s;
   totals.decode_s += completion.decode_s;
@@ -45,7 +47,8 @@ class Inputs {
     try {
       tokenizer_ = Tokenizer::Open(model.path());
     } catch (const InputError& error) {
-      tokenizer_trouble_ = error.what();
+      tokenizer_trouble_ = fmt::format(
+          "{}: give token ids, as the field \"tokens\" of a line of --prompts", error.what());
     }
     try {
       chat_template_ = ChatTemplate::Open(model.path());
@@ -104,13 +107,7 @@ class Inputs {
     PromptLine line = Defaults();
     line.id = "prompt";
     line.document = options_.document;
-    line.prompt =
-        options_.prompt
-            ? *options_.prompt
-            : (options_.prompt_file.empty() ? std::string() : ReadTextFile(options_.prompt_file));
-    if (!options_.prompt && options_.prompt_file.empty()) {
-      throw InputError("nothing to run: expected --prompt, --prompt-file or --prompts");
-    }
+    line.prompt = options_.prompt ? *options_.prompt : ReadTextFile(options_.prompt_file);
     return MakeJob(line, "");
   }
 
@@ -147,12 +144,13 @@ class Inputs {
       job.error = error;
     }
     const ModelOptions& m = options_.model;
-    job.key =
-        RequestHash({text, document, fmt::format("{:016x}", model_.fingerprint()),
-                     fmt::format("{} {} {} {} {} {} {}", ranks_, m.chunk, m.attention, m.dtype,
-                                 m.kv_dtype, options_.chat, line.max_new_tokens),
-                     fmt::format("{} {} {} {}", line.sampling.temperature, line.sampling.top_k,
-                                 line.sampling.top_p, line.sampling.seed)});
+    job.key = RequestHash(
+        {text, document, fmt::format("{:016x}", model_.fingerprint()),
+         fmt::format("{} {} {} {} {} {} {}", ranks_, m.chunk, m.attention,
+                     DTypeName(model_.dtype()), DTypeName(CacheDType(m, model_.dtype())),
+                     options_.chat, line.max_new_tokens),
+         fmt::format("{} {} {} {}", line.sampling.temperature, line.sampling.top_k,
+                     line.sampling.top_p, line.sampling.seed)});
     if (job.error) return job;
     try {
       const PromptEncoder encoder(tokenizer_.get(), tokenizer_trouble_, chat_template_.get(),
@@ -187,21 +185,25 @@ void RunSingle(Scheduler& scheduler, Inputs& inputs, const RunOptions& options, 
   Request& request = inputs.jobs().front().request;
   const auto prompt_tokens = static_cast<int64_t>(request.tokens.size());
   Scheduler::Callbacks callbacks;
+  // The first token's text comes before its chunk is reported: it waits until the bar is closed.
+  std::string held;
+  bool folded = false;
+  const auto print = [&](std::string_view piece) {
+    held += piece;
+    if (!folded) return;
+    fmt::print("{}", std::exchange(held, {}));
+    std::fflush(stdout);
+  };
   callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
     progress.Update(chunk, n_chunks, tokens_done, prompt_tokens);
+    folded = chunk == n_chunks;
+    if (folded) print("");
   };
-  if (!options.model.json) {
-    callbacks.text = [](std::string_view piece) {
-      fmt::print("{}", piece);
-      std::fflush(stdout);
-    };
-  }
+  if (!options.model.json) callbacks.text = print;
   callbacks.done = [&](const Completion& completion) {
     Add(totals, completion);
     if (options.model.json) {
       fmt::print("{}\n", CompletionJson(completion));
-    } else if (inputs.tokenizer() == nullptr) {
-      fmt::print("{}\n", nlohmann::json(completion.tokens).dump());
     } else {
       fmt::print("\n");
     }
@@ -212,16 +214,22 @@ void RunSingle(Scheduler& scheduler, Inputs& inputs, const RunOptions& options, 
   }
 }
 
-void RunBatch(Scheduler& scheduler, Inputs& inputs, RunTotals& totals) {
+void RunBatch(Scheduler& scheduler, Inputs& inputs, int64_t concurrency, RunTotals& totals) {
   ResultFile& results = *inputs.results();
-  Progress progress("requests");
+  Progress progress("batch", "request");
   const auto n_jobs = static_cast<int64_t>(inputs.jobs().size());
   int64_t n_done = 0;
-  if (inputs.already_done() > 0)
-    spdlog::info("{} requests were done before", inputs.already_done());
+  int64_t tokens_done = 0;
+  int64_t tokens_total = 0;
+  for (const Job& job : inputs.jobs()) {
+    if (!job.error) tokens_total += static_cast<int64_t>(job.request.tokens.size());
+  }
   for (Job& job : inputs.jobs()) {
     const std::string id = job.request.id;
+    const auto n_tokens = static_cast<int64_t>(job.request.tokens.size());
     const auto fail = [&, id, key = job.key](const Error& error) {
+      while (concurrency == 1 && scheduler.Step()) {  // one at a time: results in order
+      }
       results.AppendError(id, key, error);
       spdlog::warn("request {}: {}", id, error.what());
       ++totals.errors;
@@ -235,12 +243,16 @@ void RunBatch(Scheduler& scheduler, Inputs& inputs, RunTotals& totals) {
     callbacks.done = [&, id, key = job.key](const Completion& completion) {
       results.Append(id, key, completion);
       Add(totals, completion);
-      ++n_done;
-      progress.Update(n_done, n_jobs, totals.prompt_tokens, totals.prompt_tokens);
+      progress.Update(++n_done, n_jobs, tokens_done, tokens_total);
+    };
+    callbacks.folded = [&, last = int64_t{0}](int64_t, int64_t, int64_t tokens_folded) mutable {
+      tokens_done += tokens_folded - std::exchange(last, tokens_folded);
+      progress.Update(n_done, n_jobs, tokens_done, tokens_total);
     };
     try {
       scheduler.Submit(std::move(job.request), std::move(callbacks));
     } catch (const InputError& error) {
+      tokens_total -= n_tokens;
       fail(error);
       continue;
     }
@@ -251,34 +263,64 @@ void RunBatch(Scheduler& scheduler, Inputs& inputs, RunTotals& totals) {
   }
 }
 
-}  // namespace
+// --json of a batch: its results are in --output.
+void PrintBatchJson(const RunTotals& totals, int64_t done, int64_t already_done) {
+  const nlohmann::ordered_json object = {{"done", done},
+                                         {"done_before", already_done},
+                                         {"errors", totals.errors},
+                                         {"prompt_tokens", totals.prompt_tokens},
+                                         {"new_tokens", totals.new_tokens},
+                                         {"fold_s", totals.fold_s},
+                                         {"decode_s", totals.decode_s}};
+  fmt::print("{}\n", object.dump());
+}
 
-int RunCommand(const RunOptions& options) {
-  RankGroup group;
+int Run(RankGroup& group, const RunOptions& options) {
   LoadedModel model(group, options.model);
   std::unique_ptr<Inputs> inputs;
   EngineOptions sizes;
-  RunTogether(group.communicator(), [&] {
+  int64_t n_jobs = 0;
+  RunForFirst(group.communicator(), [&] {
     if (group.rank() != 0) return;
     inputs = std::make_unique<Inputs>(options, model, group.size());
     sizes = inputs->Sizes();
+    n_jobs = static_cast<int64_t>(inputs->jobs().size());
+    if (inputs->already_done() > 0)
+      spdlog::info("{} of {} requests were done before", inputs->already_done(),
+                   inputs->already_done() + n_jobs);
   });
-  model.Load(sizes);
+  group.communicator().BroadcastBytes(std::as_writable_bytes(std::span(&n_jobs, 1)), 0);
   RunTotals totals;
+  totals.concurrency = sizes.max_sequences;
+  const auto print_json = [&] {
+    if (group.rank() == 0 && inputs->results() != nullptr && options.model.json)
+      PrintBatchJson(totals, n_jobs, inputs->already_done());
+  };
+  if (n_jobs == 0) {
+    if (group.rank() == 0) spdlog::info("nothing left to do");
+    print_json();
+    return 0;
+  }
+  model.Load(sizes);
   model.Drive([&] {
     SchedulerOptions scheduler_options{sizes.max_chunk, model.config().eos_ids};
     Scheduler scheduler(model.engine(), model.embeddings(), inputs->tokenizer(), scheduler_options);
     if (inputs->results() == nullptr) {
       RunSingle(scheduler, *inputs, options, totals);
     } else {
-      RunBatch(scheduler, *inputs, totals);
+      RunBatch(scheduler, *inputs, options.concurrency, totals);
     }
   });
   const std::vector<int64_t> peaks = model.PeakBytes();
-  if (group.rank() == 0) {
-    PrintRunSummary(totals, peaks);
-  }
+  if (group.rank() == 0) PrintRunSummary(totals, peaks);
+  print_json();
   return 0;
+}
+
+}  // namespace
+
+int RunCommand(const RunOptions& options) {
+  return WithRanks("run", [&](RankGroup& group) { return Run(group, options); });
 }
 
 }  // namespace kvfold

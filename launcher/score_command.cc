@@ -38,15 +38,24 @@ std::vector<TokenId> ReadTokenFile(const std::string& path) {
   return tokens;
 }
 
-std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& model) {
-  if (options.text_file.empty() == options.tokens_file.empty()) {
-    throw InputError("nothing to score: expected --text or --tokens");
+std::vector<TokenId> ReadText(const std::string& path, const std::filesystem::path& model) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  try {
+    tokenizer = Tokenizer::Open(model);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: give token ids with --tokens", error.what()));
   }
-  std::vector<TokenId> tokens =
-      options.text_file.empty()
-          ? ReadTokenFile(options.tokens_file)
-          : Tokenizer::Open(model.path())
-                ->Encode(ReadTextFile(options.text_file), /*add_special=*/true);
+  try {
+    return tokenizer->Encode(ReadTextFile(path), /*add_special=*/true);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", path, error.what()));
+  }
+}
+
+std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& model) {
+  std::vector<TokenId> tokens = options.text_file.empty()
+                                    ? ReadTokenFile(options.tokens_file)
+                                    : ReadText(options.text_file, model.path());
   if (tokens.size() < 2)
     throw InputError(
         fmt::format("the text has {} tokens, expected at least 2 to score", tokens.size()));
@@ -58,15 +67,12 @@ std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& m
   return tokens;
 }
 
-}  // namespace
-
-int ScoreCommand(const ScoreOptions& options) {
-  RankGroup group;
+int Score(RankGroup& group, const ScoreOptions& options) {
   LoadedModel model(group, options.model);
   std::vector<TokenId> tokens;
   std::unique_ptr<NpyWriter> logits;
   EngineOptions sizes;
-  RunTogether(group.communicator(), [&] {
+  RunForFirst(group.communicator(), [&] {
     if (group.rank() != 0) return;
     tokens = ReadInput(options, model);
     const auto n_tokens = static_cast<int64_t>(tokens.size());
@@ -104,11 +110,17 @@ int ScoreCommand(const ScoreOptions& options) {
                                            {"fold_s", result.fold_s}};
     fmt::print("{}\n", object.dump());
   } else {
-    fmt::print("{} tokens in {} chunks, nll {:.6f} nats per token, perplexity {:.4f}, {}\n",
-               result.tokens, result.chunks, result.nll, std::exp(result.nll),
+    fmt::print("{} tokens in {}, nll {:.6f} nats per token, perplexity {:.4f}, {}\n", result.tokens,
+               Count(result.chunks, "chunk"), result.nll, std::exp(result.nll),
                FormatSeconds(result.fold_s));
   }
   return 0;
+}
+
+}  // namespace
+
+int ScoreCommand(const ScoreOptions& options) {
+  return WithRanks("score", [&](RankGroup& group) { return Score(group, options); });
 }
 
 }  // namespace kvfold

@@ -3,18 +3,17 @@
 
 #include <nlohmann/json.hpp>
 
-#include "launcher/commands.h"
 #include "comm/error.h"
+#include "launcher/commands.h"
+#include "models/model_config.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/jobs/prompt_line.h"
 
 namespace kvfold {
 
 int TokenizeCommand(const TokenizeOptions& options) {
-  if (!options.text && options.file.empty())
-    throw InputError("nothing to tokenize: expected --text or --file");
   const std::string text = options.text ? *options.text : ReadTextFile(options.file);
-  const auto tokenizer = Tokenizer::Open(options.model);
+  const auto tokenizer = Tokenizer::Open(ResolveModel(options.model));
   fmt::print("{}\n", nlohmann::json(tokenizer->Encode(text, !options.no_special)).dump());
   return 0;
 }

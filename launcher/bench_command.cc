@@ -1,0 +1,152 @@
+// kvfold bench: how fast this machine folds and decodes, beside what it could do at best.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "launcher/agreement.h"
+#include "launcher/commands.h"
+#include "launcher/loaded_model.h"
+#include "launcher/report.h"
+#include "runtime/eval/bench.h"
+
+namespace kvfold {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// One rank's figures of one setting.
+struct RankFigures {
+  StepTimings fold;
+  Ceilings ceilings;
+  int64_t decode_bytes =
+      0;  // that one decoded token must read: weights, and the cache up to the last folded token
+};
+
+struct Setting {
+  int64_t tokens;
+  int64_t chunk;
+};
+
+std::vector<RankFigures> Gather(Communicator& communicator, const RankFigures& mine) {
+  std::vector<RankFigures> all(static_cast<size_t>(communicator.size()));
+  communicator.AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
+                              std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
+// Rates of ranks that work at the same time add up.
+Json RateObject(double flop_per_s, double ceiling) {
+  return {{"gflops", flop_per_s * 1e-9},
+          {"ceiling_gflops", ceiling * 1e-9},
+          {"fraction", ceiling > 0.0 ? flop_per_s / ceiling : 0.0}};
+}
+
+Json Report(const Setting& setting, const BenchResult& result,
+            const std::vector<RankFigures>& ranks, const LoadedModel& model,
+            const std::vector<int64_t>& peaks, int64_t decode_tokens) {
+  double linear = 0.0;
+  double attention = 0.0;
+  double ceiling = 0.0;
+  double copy = 0.0;
+  int64_t decode_bytes = 0;
+  for (const RankFigures& rank : ranks) {
+    linear += rank.fold.linear_flop / std::max(rank.fold.linear_s, 1e-12);
+    attention += rank.fold.attention_flop / std::max(rank.fold.attention_s, 1e-12);
+    ceiling += rank.ceilings.product_flop_per_s;
+    copy += rank.ceilings.copy_bytes_per_s;
+    decode_bytes += rank.decode_bytes;
+  }
+  const StepTimings& first = ranks.front().fold;
+  Json planned = Json::array();
+  for (const RankMemory& memory : model.planned()) planned.push_back(memory.total_bytes());
+  Json object = {
+      {"tokens", setting.tokens},
+      {"chunk", setting.chunk},
+      {"ranks", ranks.size()},
+      {"fold_s", result.fold_s},
+      {"folds_s", result.folds_s},
+      {"tokens_per_s", static_cast<double>(setting.tokens) / result.fold_s},
+      {"linear", RateObject(linear, ceiling)},
+      {"attention", RateObject(attention, ceiling)},
+      {"comm_share", first.communication_s / result.fold_s},
+      {"breakdown",
+       {{"linear_s", first.linear_s},
+        {"attention_s", first.attention_s},
+        {"communication_s", first.communication_s},
+        {"rest_s", result.fold_s - first.linear_s - first.attention_s - first.communication_s}}}};
+  if (decode_tokens > 0) {
+    const double bytes_per_s = static_cast<double>(decode_bytes) / result.decode_token_s;
+    object["decode_tokens_per_s"] = 1.0 / result.decode_token_s;
+    object["decode"] = {{"bytes", decode_bytes},
+                        {"bytes_per_s", bytes_per_s},
+                        {"copy_bytes_per_s", copy},
+                        {"fraction", copy > 0.0 ? bytes_per_s / copy : 0.0}};
+  }
+  object["planned_bytes"] = planned;
+  object["peak_bytes"] = peaks;
+  return object;
+}
+
+void Print(const Json& run) {
+  const auto rate = [&](const char* name) {
+    const Json& r = run.at(name);
+    return fmt::format("{:.0f} of {:.0f} GFLOP/s ({:.2f})", r.at("gflops").get<double>(),
+                       r.at("ceiling_gflops").get<double>(), r.at("fraction").get<double>());
+  };
+  const Json& b = run.at("breakdown");
+  fmt::print("{} tokens, chunk {}, {} ranks: {:.3f} s, {:.0f} tokens/s\n",
+             run.at("tokens").get<int64_t>(), run.at("chunk").get<int64_t>(),
+             run.at("ranks").get<int64_t>(), run.at("fold_s").get<double>(),
+             run.at("tokens_per_s").get<double>());
+  fmt::print("  projections   {:8.3f} s  {}\n", b.at("linear_s").get<double>(), rate("linear"));
+  fmt::print("  attention     {:8.3f} s  {}\n", b.at("attention_s").get<double>(),
+             rate("attention"));
+  fmt::print("  communication {:8.3f} s\n", b.at("communication_s").get<double>());
+  fmt::print("  the rest      {:8.3f} s\n", b.at("rest_s").get<double>());
+  if (!run.contains("decode")) return;
+  const Json& d = run.at("decode");
+  fmt::print(
+      "  decode        {:.1f} tokens/s, reading {:.1f} of {:.1f} GB/s that a copy moves ({:.2f})\n",
+      run.at("decode_tokens_per_s").get<double>(), d.at("bytes_per_s").get<double>() * 1e-9,
+      d.at("copy_bytes_per_s").get<double>() * 1e-9, d.at("fraction").get<double>());
+}
+
+}  // namespace
+
+int BenchCommand(const BenchCommandOptions& options) {
+  RankGroup group;
+  LoadedModel model(group, options.model);
+  EngineOptions sizes;
+  const int64_t longest = *std::ranges::max_element(options.tokens);
+  sizes.max_tokens = longest + options.decode_tokens;
+  sizes.max_chunk = std::min(*std::ranges::max_element(options.chunks), longest);
+  sizes.max_step_rows = sizes.max_chunk;
+  model.Load(sizes);
+
+  Json runs = Json::array();
+  for (const int64_t tokens : options.tokens) {
+    for (const int64_t asked : options.chunks) {
+      const Setting setting{tokens, std::min(asked, tokens)};
+      const BenchResult result = BenchFold(
+          model.engine(), {setting.tokens, setting.chunk, options.decode_tokens, options.repeats});
+      RankFigures mine;
+      mine.fold = result.fold;
+      mine.decode_bytes = model.DecodeBytes(setting.tokens);
+      group.communicator()
+          .Barrier();  // all ranks measure at once: they share the machine as in the fold
+      mine.ceilings = model.MeasureCeilings(setting.chunk);
+      const std::vector<RankFigures> ranks = Gather(group.communicator(), mine);
+      const std::vector<int64_t> peaks = model.PeakBytes();
+      if (group.rank() != 0) continue;
+      runs.push_back(Report(setting, result, ranks, model, peaks, options.decode_tokens));
+      if (!options.model.json) Print(runs.back());
+    }
+  }
+  if (group.rank() == 0 && options.model.json) {
+    fmt::print("{}\n", runs.size() == 1 ? runs.front().dump() : Json({{"runs", runs}}).dump());
+  }
+  return 0;
+}
+
+}  // namespace kvfold
