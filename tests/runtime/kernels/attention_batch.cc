@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 
 #include "tests/runtime/kernels/cache_tiles.h"
+#include "tests/support/all_close.h"
 
 namespace kvfold {
 namespace {
@@ -146,7 +146,7 @@ std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, cons
   kernels.Attention(qkv.view(), heads, batch, scratch.span(), out_alone.view(), nullptr);
   backend.device().stream().Synchronize();
   const std::vector<float> all_out = out.Get(), all_lse = lse.Get();
-  EXPECT_EQ(std::memcmp(all_out.data(), out_alone.Get().data(), all_out.size() * 4), 0);
+  EXPECT_TRUE(SameBits(out_alone.Get(), all_out));
 
   std::vector<AttentionOutput> outputs;
   for (const SequenceRows& sequence : batch) {
