@@ -45,6 +45,8 @@ Scheduler::Scheduler(Engine& engine, EmbeddingSource& embeddings, const Tokenize
       options_(std::move(options)) {
   KVFOLD_CHECK(options_.chunk >= 1 && options_.chunk <= engine.options().max_chunk, "chunk",
                options_.chunk, "max_chunk", engine.options().max_chunk);
+  KVFOLD_CHECK(options_.chunk <= engine.options().max_step_rows, "chunk", options_.chunk,
+               "max_step_rows", engine.options().max_step_rows);  // or no step could take a chunk
 }
 Scheduler::~Scheduler() = default;
 
@@ -176,10 +178,15 @@ void Scheduler::TakeToken(Running& running, std::span<const float> logits) {
   if (running.decoder != nullptr) {
     const std::string piece = running.decoder->Push(token);
     completion.text += piece;
+    size_t cut = std::string::npos;
     for (const std::string& stop : running.request.stop) {
-      const size_t at = completion.text.find(stop);
-      if (at == std::string::npos || stop.empty()) continue;
-      completion.text.resize(at);
+      if (stop.empty()) continue;
+      const size_t new_from = completion.text.size() - piece.size();  // none ended before it
+      const size_t from = new_from - std::min(new_from, stop.size() - 1);
+      cut = std::min(cut, completion.text.find(stop, from));
+    }
+    if (cut != std::string::npos) {
+      completion.text.resize(cut);
       running.decoder.reset();  // what it still holds comes after the stop string
       return Finish(running, "stop");
     }

@@ -24,6 +24,7 @@ struct LocalModelOptions {
   int64_t chunk = 64;
   int64_t max_tokens = 512;
   int64_t max_sequences = 1;
+  int64_t max_step_rows = 0;  // 0: a chunk of every sequence
   DType dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   std::optional<CpuIsa> isa;          // default: the best
@@ -62,7 +63,8 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
     engine_options.max_tokens = options.max_tokens;
     engine_options.max_sequences = options.max_sequences;
     engine_options.max_chunk = options.chunk;
-    engine_options.max_step_rows = options.chunk * options.max_sequences;
+    engine_options.max_step_rows =
+        options.max_step_rows > 0 ? options.max_step_rows : options.chunk * options.max_sequences;
     engine_options.max_gather_rows = 16;
     Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
     EmbeddingSource embeddings(config, checkpoint);
