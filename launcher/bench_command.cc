@@ -112,10 +112,7 @@ void Print(const Json& run) {
       d.at("copy_bytes_per_s").get<double>() * 1e-9, d.at("fraction").get<double>());
 }
 
-}  // namespace
-
-int BenchCommand(const BenchCommandOptions& options) {
-  RankGroup group;
+int Run(RankGroup& group, const BenchCommandOptions& options) {
   LoadedModel model(group, options.model);
   EngineOptions sizes;
   const int64_t longest = *std::ranges::max_element(options.tokens);
@@ -147,6 +144,12 @@ int BenchCommand(const BenchCommandOptions& options) {
     fmt::print("{}\n", runs.size() == 1 ? runs.front().dump() : Json({{"runs", runs}}).dump());
   }
   return 0;
+}
+
+}  // namespace
+
+int BenchCommand(const BenchCommandOptions& options) {
+  return WithRanks("bench", [&](RankGroup& group) { return Run(group, options); });
 }
 
 }  // namespace kvfold

@@ -8,6 +8,7 @@ namespace kvfold {
 
 int RunCommand(const RunOptions& options);
 int ScoreCommand(const ScoreOptions& options);
+int BenchCommand(const BenchCommandOptions& options);
 int PlanCommand(const PlanOptions& options);
 int TokenizeCommand(const TokenizeOptions& options);
 int InfoCommand(bool json);

@@ -9,6 +9,7 @@
 
 #include "launcher/agreement.h"
 #include "launcher/report.h"
+#include "models/checkpoint/random_checkpoint.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
 #include "runtime/kernels/cpu/isa.h"
 
@@ -35,9 +36,10 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     : group_(group), options_(options) {
   Communicator& communicator = group_.communicator();
   RunTogether(communicator, [&] {
-    path_ = ResolveModel(options_.model);
+    const bool random = !options_.random_weights.empty();
+    path_ = ResolveModel(random ? options_.random_weights : options_.model);
     std::error_code not_there;
-    if (!std::filesystem::exists(options_.model, not_there)) {
+    if (!random && !std::filesystem::exists(options_.model, not_there)) {
       throw InputError(fmt::format(
           "{} is a shipped config, which has no weights: only plan takes it, expected a "
           "Hugging Face folder or a .gguf file",
@@ -46,7 +48,7 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     config_ = ReadModelConfig(path_, {options_.ignored_config_keys});
     plan_ = std::make_unique<ShardPlan>(config_, group_.size());
     dtype_ = ActivationDType(options_);
-    checkpoint_ = Checkpoint::Open(path_);
+    checkpoint_ = random ? MakeRandomCheckpoint(config_) : Checkpoint::Open(path_);
     fingerprint_ = checkpoint_->Fingerprint();
     const int n_threads = RankThreads(options_, group_.host_size());
     // Where the ranks of this host have more threads than it has cores, one that spins keeps
@@ -149,6 +151,24 @@ void LoadedModel::EndAll(const std::string& reason) {
   if (group_.size() == 1) return;
   Say(fmt::format("rank {}: {}", group_.rank(), reason));
   group_.communicator().Abort("", static_cast<int>(ErrorCode::kFailed));
+}
+
+Ceilings LoadedModel::MeasureCeilings(int64_t rows) {
+  const LayerShapes shapes = RankLayerShapes(config_, plan_->rank(group_.rank()));
+  const LinearShape all[] = {shapes.qkv, shapes.attention_out, shapes.gate_up, shapes.down};
+  return kernels_->MeasureCeilings(all, rows);
+}
+
+int64_t LoadedModel::DecodeBytes(int64_t n_tokens) const {
+  const RankShard& shard = plan_->rank(group_.rank());
+  const KvLayout layout =
+      RankKvLayout(config_, shard, *kernels_, CacheDType(options_, kernels_->activation_dtype()));
+  int64_t bytes = weights_->bytes();
+  for (const LayerGroup& group : layout.groups) {
+    const int64_t seen = group.window > 0 ? std::min(group.window, n_tokens) : n_tokens;
+    bytes += seen * layout.layer_bytes() / kBlockTokens * static_cast<int64_t>(group.layers.size());
+  }
+  return bytes;
 }
 
 std::vector<int64_t> LoadedModel::PeakBytes() {

@@ -51,6 +51,10 @@ class LoadedModel {
   // Runs `drive` on rank 0 while the others follow, then stops them; whatever rank 0 throws is
   // thrown on all ranks, as one AgreedError.
   void Drive(const std::function<void()>& drive);
+  // What this rank's device does at best at products of this model with so many rows.
+  Ceilings MeasureCeilings(int64_t rows);
+  // Bytes that this rank reads to decode one token after n_tokens: weights and cache.
+  int64_t DecodeBytes(int64_t n_tokens) const;
   // Peak resident bytes of every rank's process, by rank, on every rank.
   std::vector<int64_t> PeakBytes();
 

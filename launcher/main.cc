@@ -48,7 +48,7 @@ std::string UsageError(const CLI::App& app, const CLI::ParseError& error, int ar
 // the command runs on all.
 int FailUsage(const std::string& sentence, int argc, char** argv) {
   const std::string_view command = argc > 1 ? argv[1] : "";
-  if ((command != "run" && command != "score") || !StartedUnderMpi()) {
+  if ((command != "run" && command != "score" && command != "bench") || !StartedUnderMpi()) {
     return Fail(sentence, ErrorCode::kBadInput);
   }
   return WithRanks(command, [&](RankGroup& group) -> int {
@@ -64,18 +64,22 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", KVFOLD_VERSION);
   RunOptions run;
   ScoreOptions score;
+  BenchCommandOptions bench;
   PlanOptions plan;
   TokenizeOptions tokenize;
   bool info_json = false;
   CLI::App* const run_app =
       app.add_subcommand("run", "Generate from one prompt or a file of requests");
   CLI::App* const score_app = app.add_subcommand("score", "Log-likelihood of a text");
+  CLI::App* const bench_app =
+      app.add_subcommand("bench", "Speed and memory beside the machine's ceilings");
   CLI::App* const plan_app =
       app.add_subcommand("plan", "What each rank would hold, before anything is loaded");
   CLI::App* const tokenize_app = app.add_subcommand("tokenize", "Text to token ids");
   CLI::App* const info_app = app.add_subcommand("info", "Version, devices, libraries");
   AddRunOptions(*run_app, run);
   AddScoreOptions(*score_app, score);
+  AddBenchOptions(*bench_app, bench);
   AddPlanOptions(*plan_app, plan);
   AddTokenizeOptions(*tokenize_app, tokenize);
   info_app->add_flag("--json", info_json, "One JSON object on standard output");
@@ -88,9 +92,11 @@ int Main(int argc, char** argv) {
   }
   StartLog(*run_app     ? run.model.log_level
            : *score_app ? score.model.log_level
+           : *bench_app ? bench.model.log_level
                         : plan.model.log_level);
   if (*run_app) return RunCommand(run);
   if (*score_app) return ScoreCommand(score);
+  if (*bench_app) return BenchCommand(bench);
   if (*plan_app) return PlanCommand(plan);
   if (*tokenize_app) return TokenizeCommand(tokenize);
   return InfoCommand(info_json);

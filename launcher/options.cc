@@ -26,19 +26,20 @@ CLI::Validator OneOf(const std::vector<std::string>& names) {
 // Refuses a command line without any of these.
 void RequireOneOf(CLI::App& app, const std::vector<CLI::Option*>& options,
                   const std::string& names) {
-  app.parse_complete_callback([options, names] {
-    if (std::ranges::none_of(options,
-                             [](const CLI::Option* option) { return option->count() > 0; }))
-      throw CLI::RequiredError(names);
+  app.parse_complete_callback([&app, options, names] {
+    if (app.remaining_size() > 0) return;  // perhaps a slip of the pen, which is named next
+    const bool given =
+        std::ranges::any_of(options, [](const CLI::Option* option) { return option->count() > 0; });
+    if (!given) throw CLI::RequiredError(names);
   });
 }
 
 }  // namespace
 
-void AddModelOptions(CLI::App& app, ModelOptions& options) {
+void AddModelOptions(CLI::App& app, ModelOptions& options, bool required) {
   app.add_option("--model", options.model,
                  "Hugging Face folder, .gguf file, or (for plan) the name of a shipped config")
-      ->required();
+      ->required(required);
   app.add_option("--chunk", options.chunk, "Tokens folded at a time")
       ->check(Between(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
@@ -110,6 +111,34 @@ void AddScoreOptions(CLI::App& app, ScoreOptions& options) {
   RequireOneOf(app, {text, tokens}, "--text or --tokens");
   app.add_option("--logits", options.logits_file,
                  "Write all logits [tokens, vocab] as float32 .npy");
+}
+
+void AddBenchOptions(CLI::App& app, BenchCommandOptions& options) {
+  AddModelOptions(app, options.model, /*required=*/false);
+  CLI::Option* const model = app.get_option("--model");
+  CLI::Option* const random =
+      app.add_option("--random-weights", options.model.random_weights,
+                     "Config (or the name of a shipped one) to make up weights for");
+  model->excludes(random);
+  RequireOneOf(app, {model, random}, "--model or --random-weights");
+  app.remove_option(app.get_option("--chunk"));
+  app.remove_option(app.get_option("--attention"));
+  app.remove_option(app.get_option("--max-tokens"));
+  app.add_option("--tokens", options.tokens,
+                 "Tokens to fold; a list, as 1024,8192, is run one by one")
+      ->delimiter(',')
+      ->check(Between(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--chunk", options.chunks, "Tokens folded at a time; a list likewise")
+      ->delimiter(',')
+      ->check(Between(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--decode-tokens", options.decode_tokens, "Tokens decoded after the last fold")
+      ->check(Between(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--repeats", options.repeats, "Counted folds; their median is told")
+      ->check(Between(1, 1000))
+      ->capture_default_str();
 }
 
 void AddPlanOptions(CLI::App& app, PlanOptions& options) {

@@ -76,7 +76,7 @@ struct TokenizeOptions {
   bool no_special = false;
 };
 
-void AddModelOptions(CLI::App& app, ModelOptions& options);
+void AddModelOptions(CLI::App& app, ModelOptions& options, bool required = true);
 void AddRunOptions(CLI::App& app, RunOptions& options);
 void AddScoreOptions(CLI::App& app, ScoreOptions& options);
 void AddBenchOptions(CLI::App& app, BenchCommandOptions& options);
