@@ -69,9 +69,12 @@ void NpyWriter::Close() {
   file_.reset();
   std::error_code error;
   std::filesystem::rename(partial_path_, path_, error);
-  if (error)
-    throw IoError(
-        fmt::format("{}: cannot be renamed: {}", partial_path_.string(), error.message()));
+  if (error) {
+    std::error_code ignored;
+    std::filesystem::remove(partial_path_, ignored);
+    throw IoError(fmt::format("{}: cannot be renamed to {}: {}", partial_path_.string(),
+                              path_.string(), error.message()));
+  }
 }
 
 }  // namespace kvfold

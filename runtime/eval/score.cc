@@ -38,6 +38,7 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
   result.chunks = (n_tokens + chunk - 1) / chunk;
   double total = 0.0;
   StepPlan plan;
+  plan.releases = {kSequence};  // the text before, where there was one
   for (int64_t begin = 0; begin < n_tokens; begin += chunk) {
     const int64_t end = std::min(n_tokens, begin + chunk);
     const auto rows = static_cast<size_t>(end - begin);
@@ -72,6 +73,7 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
                        static_cast<double>(s.target);
       }
     }
+    plan.releases.clear();
     total += chunk_total;
     if (scored > 0) result.nll_by_chunk.push_back(chunk_total / static_cast<double>(scored));
     if (callbacks.folded) callbacks.folded(begin / chunk + 1, result.chunks, end);
