@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,12 +43,15 @@ const char* CodeName(ErrorCode code) {
 }  // namespace
 
 std::string CompletionJson(const Completion& completion) {
-  return CompletionObject(completion).dump();
+  return CompletionObject(completion).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 ResultFile::ResultFile(const std::string& path) : path_(path) {
   file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (file_ < 0) throw InputError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+  // A device or a pipe holds no records, and reading it might never end: it is only written to.
+  struct stat status {};
+  if (fstat(file_, &status) == 0 && !S_ISREG(status.st_mode)) return;
   if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
     close(file_);
     throw InputError(fmt::format("{} is being written by another process", path));

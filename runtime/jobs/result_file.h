@@ -13,7 +13,7 @@ class ResultFile {
  public:
   // Opens or creates OUT, locks it, reads the records that are there and drops a torn last line.
   // Throws InputError where another process writes it or a whole line is not a record, IoError
-  // where it cannot be opened.
+  // where it cannot be opened. A device or a pipe is only written to: neither locked nor read.
   explicit ResultFile(const std::string& path);
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;

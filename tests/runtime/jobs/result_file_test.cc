@@ -1,0 +1,227 @@
+// Results that are never lost: what is in the file after every way of ending, and what is refused.
+#include "runtime/jobs/result_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "comm/error.h"
+#include "tests/models/error_of.h"
+#include "tests/models/temp_folder.h"
+
+namespace kvfold {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+using Json = nlohmann::json;
+
+Completion SomeCompletion(const std::string& text) {
+  return {.text = text,
+          .tokens = {1, 2, 3},
+          .finish_reason = "stop",
+          .prompt_tokens = 10,
+          .chunks = 2,
+          .fold_s = 0.5,
+          .decode_s = 0.25};
+}
+
+class ResultFileTest : public testing::Test {
+ protected:
+  std::string Contents() const {
+    std::ifstream file(path_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::vector<Json> Records() const {
+    std::vector<Json> records;
+    std::ifstream file(path_);
+    for (std::string line; std::getline(file, line);) records.push_back(Json::parse(line));
+    return records;
+  }
+
+  TempFolder folder_;
+  std::string path_ = folder_.path() / "out.jsonl";
+};
+
+TEST_F(ResultFileTest, RecordsAreLinesWithTheFieldsOfTheContract) {
+  {
+    ResultFile results(path_);
+    results.Append("a", "k1", SomeCompletion("line one\nline \"two\""));
+    results.AppendError("b", "k2", InputError("the prompt is empty"));
+    results.AppendError("c", "k3", CapacityError("too long"));
+    results.AppendError("d", "k4", IoError("the file went away"));
+  }
+  const std::vector<Json> records = Records();
+  ASSERT_EQ(records.size(), 4u);
+  EXPECT_EQ(records[0], Json::parse(R"({"id": "a", "key": "k1", "text": "line one\nline \"two\"",
+      "tokens": [1, 2, 3], "prompt_tokens": 10, "new_tokens": 3, "finish_reason": "stop",
+      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}})"));
+  EXPECT_EQ(records[1], Json::parse(R"({"id": "b", "key": "k2",
+      "error": {"code": "bad_input", "message": "the prompt is empty"}})"));
+  EXPECT_EQ(records[2].at("error").at("code"), "does_not_fit");
+  EXPECT_EQ(records[3].at("error").at("code"), "failed");
+}
+
+TEST_F(ResultFileTest, CompletionAsJsonHasTheSameFields) {
+  const Json object = Json::parse(CompletionJson(SomeCompletion("x")));
+  EXPECT_EQ(object, Json::parse(R"({"text": "x", "tokens": [1, 2, 3], "prompt_tokens": 10,
+      "new_tokens": 3, "finish_reason": "stop",
+      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}})"));
+}
+
+TEST_F(ResultFileTest, RecordIsInTheFileWhenAppendReturns) {
+  ResultFile results(path_);
+  EXPECT_EQ(Contents(), "");
+  results.Append("a", "k", SomeCompletion("x"));
+  EXPECT_EQ(Records().size(), 1u);
+  EXPECT_EQ(Contents().back(), '\n');
+}
+
+TEST_F(ResultFileTest, StartedAgainItKnowsWhatIsDone) {
+  {
+    ResultFile results(path_);
+    EXPECT_FALSE(results.Done("a", "k1"));
+    results.Append("a", "k1", SomeCompletion("x"));
+    EXPECT_TRUE(results.Done("a", "k1"));
+    results.AppendError("b", "k2", InputError("refused"));
+  }
+  {
+    ResultFile results(path_);
+    EXPECT_TRUE(results.Done("a", "k1"));
+    EXPECT_TRUE(results.Done("b", "k2"));  // refused for good
+    EXPECT_FALSE(results.Done("c", "k3"));
+    results.Append("c", "k3", SomeCompletion("y"));
+  }
+  EXPECT_EQ(Records().size(), 3u);
+}
+
+TEST_F(ResultFileTest, IdDoneUnderAnotherKeyIsRefused) {
+  ResultFile results(path_);
+  results.Append("a", "k1", SomeCompletion("x"));
+  EXPECT_THAT(ErrorOf([&] { results.Done("a", "other"); }),
+              AllOf(HasSubstr("\"a\""), HasSubstr(path_)));
+}
+
+TEST_F(ResultFileTest, TornLastLineIsDroppedAndDoneAgain) {
+  {
+    ResultFile results(path_);
+    results.Append("a", "k1", SomeCompletion("x"));
+    results.Append("b", "k2", SomeCompletion("y"));
+  }
+  const std::string whole = Contents();
+  const size_t first_line = whole.find('\n') + 1;
+  // Torn anywhere in the second line, even just before its end.
+  for (const size_t bytes : {first_line + 1, first_line + 9, whole.size() - 1}) {
+    folder_.Write("out.jsonl", whole.substr(0, bytes));
+    ResultFile results(path_);
+    EXPECT_TRUE(results.Done("a", "k1"));
+    EXPECT_FALSE(results.Done("b", "k2"));
+    EXPECT_EQ(Contents(), whole.substr(0, first_line));
+    results.Append("b", "k2", SomeCompletion("y"));
+    EXPECT_EQ(Contents(), whole);
+  }
+  folder_.Write("out.jsonl", "{\"id\"");  // nothing but a torn line
+  const ResultFile results(path_);
+  EXPECT_EQ(Contents(), "");
+}
+
+TEST_F(ResultFileTest, AnotherKindOfFileIsRefusedAndLeftAlone) {
+  for (const char* line :
+       {"", "hello", "[1]", "{}", "null", R"({"id": "a"})", R"({"id": 1, "key": "k"})",
+        R"({"id": "a", "key": null})", R"({"id": "a", "key": "k")"}) {
+    const std::string contents = std::string("{\"id\": \"z\", \"key\": \"k\"}\n") + line + "\ntorn";
+    folder_.Write("out.jsonl", contents);
+    EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }),
+                AllOf(HasSubstr(path_ + ", line 2"), HasSubstr("not a record")))
+        << line;
+    EXPECT_EQ(Contents(), contents);
+  }
+}
+
+TEST_F(ResultFileTest, OneWriterAtATime) {
+  std::optional<ResultFile> first(std::in_place, path_);
+  first->Append("a", "k", SomeCompletion("x"));
+  EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }),
+              AllOf(HasSubstr(path_), HasSubstr("being written by another process")));
+  first.reset();
+  EXPECT_TRUE(ResultFile(path_).Done("a", "k"));
+}
+
+TEST_F(ResultFileTest, PlaceThatCannotBeWrittenIsNamed) {
+  const std::string nowhere = folder_.path() / "no such folder" / "out.jsonl";
+  EXPECT_THAT(ErrorOf([&] { ResultFile{nowhere}; }), HasSubstr(nowhere));
+  EXPECT_THAT(ErrorOf([&] { ResultFile{folder_.path()}; }), HasSubstr(folder_.path().string()));
+}
+
+TEST_F(ResultFileTest, TextThatIsNotUtf8IsStillARecord) {
+  {
+    ResultFile results(path_);
+    results.Append("a", "k", SomeCompletion("x\xff"));
+    results.AppendError("\xc3", "k", InputError("\xc3"));
+  }
+  EXPECT_EQ(Records().at(0).at("text"), "x\xef\xbf\xbd");
+  EXPECT_EQ(Records().size(), 2u);
+  EXPECT_EQ(Json::parse(CompletionJson(SomeCompletion("x\xff"))).at("text"), "x\xef\xbf\xbd");
+}
+
+// Files of this process may not grow beyond a size while it lives: a full disk, where a write stops
+// in the middle of a record.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(size_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    signal_ = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, signal_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*signal_)(int) = SIG_DFL;
+};
+
+TEST_F(ResultFileTest, WriteThatFailsLeavesWholeRecords) {
+  ResultFile results(path_);
+  results.Append("a", "k1", SomeCompletion("x"));
+  const std::string before = Contents();
+  std::string failure;
+  {
+    const FileSizeLimit limit(before.size() + 20);
+    try {
+      results.Append("b", "k2", SomeCompletion("y"));
+    } catch (const IoError& error) {
+      failure = error.what();
+    }
+  }
+  EXPECT_THAT(failure, HasSubstr(path_));
+  EXPECT_EQ(Contents(), before);
+  EXPECT_FALSE(results.Done("b", "k2"));
+  results.Append("b", "k2", SomeCompletion("y"));  // there is room again
+  EXPECT_EQ(Records().size(), 2u);
+}
+
+// A device is written to and never read: reading it might never end.
+TEST_F(ResultFileTest, DeviceIsWrittenButNotRead) {
+  for (int i = 0; i < 2; ++i) {
+    ResultFile results("/dev/null");
+    ResultFile beside("/dev/null");
+    results.Append("a", "k", SomeCompletion("x"));
+  }
+  ResultFile full("/dev/full");
+  EXPECT_THROW(full.Append("a", "k", SomeCompletion("x")), IoError);
+  EXPECT_FALSE(full.Done("a", "k"));
+}
+
+}  // namespace
+}  // namespace kvfold
