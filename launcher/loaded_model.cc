@@ -58,6 +58,8 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
       spin_budget = std::chrono::microseconds(0);
     device_ = std::make_unique<CpuDevice>(n_threads, spin_budget);
     kernels_ = MakeCpuKernels(*device_, dtype_, DetectCpuIsa());
+  });
+  RunForFirst(communicator, [&] {
     if (is_first()) embeddings_ = std::make_unique<EmbeddingSource>(config_, *checkpoint_);
   });
   // All that must be equal on every rank for its results to fit together. What only rank 0 reads
