@@ -1,0 +1,146 @@
+"""plan, tokenize and info: no MPI, no weights."""
+
+import json
+import os
+import unittest
+
+from launcher_case import LLAMA, LauncherCase, kvfold, main
+
+GIB = 1 << 30
+LARGE = ["plan", "--model", "llama-3.1-70b", "--device-memory", "40GiB", "--tokens", 131072]
+RANK_KEYS = {"rank", "query_heads", "kv_heads", "weights_bytes", "cache_bytes", "workspace_bytes", "reserved_bytes",
+             "total_bytes"}
+
+
+class Plan(LauncherCase):
+    def test_large_model_fits_on_eight(self):
+        result = kvfold(*LARGE, "--ranks", 8)
+        self.assert_done(result)
+        self.assertIn("fits", result.stdout)
+        self.assertEqual(result.stderr, "")
+
+    def test_large_model_does_not_fit_on_four(self):
+        result = kvfold(*LARGE, "--ranks", 4)
+        self.assertEqual(result.code, 3, str(result))
+        self.assertRegex(result.stdout, r"does not fit: it would on \d ranks; with 4 ranks, up to \d+ tokens would")
+
+    def test_what_it_names_instead_fits_and_is_the_edge(self):
+        refused = kvfold(*LARGE, "--ranks", 4, "--json")
+        self.assertEqual(refused.code, 3, str(refused))
+        plan = self.assert_json(refused)
+        self.assertFalse(plan["fits"])
+        smallest, largest = plan["smallest_ranks"], plan["largest_tokens"]
+        self.assertEqual(kvfold(*LARGE, "--ranks", smallest).code, 0)
+        self.assertEqual(kvfold(*LARGE, "--ranks", smallest - 1).code, 3)
+        self.assertEqual(kvfold(*LARGE[:-1], largest, "--ranks", 4).code, 0)
+        self.assertEqual(kvfold(*LARGE[:-1], largest + 1, "--ranks", 4).code, 3)
+
+    def test_json_keys_and_sums(self):
+        result = kvfold(*LARGE, "--ranks", 8, "--json")
+        self.assert_done(result)
+        plan = self.assert_json(result)
+        self.assertLessEqual({"fits", "ranks", "per_rank", "smallest_ranks", "largest_tokens"}, set(plan))
+        self.assertTrue(plan["fits"])
+        self.assertEqual(plan["ranks"], 8)
+        self.assertEqual([rank["rank"] for rank in plan["per_rank"]], list(range(8)))
+        for rank in plan["per_rank"]:
+            self.assertLessEqual(RANK_KEYS, set(rank))
+            parts = [rank[f"{part}_bytes"] for part in ("weights", "cache", "workspace", "reserved")]
+            self.assertEqual(rank["total_bytes"], sum(parts))
+            self.assertLessEqual(rank["total_bytes"], 40 * GIB)
+            self.assertEqual((rank["query_heads"], rank["kv_heads"]), (8, 1))
+            # 80 layers, keys and values of one head of 128, bf16, 131072 positions.
+            self.assertEqual(rank["cache_bytes"], 80 * 2 * 128 * 2 * 131072)
+
+    def test_weights_of_all_ranks_make_the_model(self):
+        result = kvfold("plan", "--model", "llama-3.1-8b", "--ranks", 1, "--device-memory", "80GB", "--json")
+        self.assert_done(result)
+        (rank,) = self.assert_json(result)["per_rank"]
+        # 8.03e9 parameters in bf16, less the table of 128256 x 4096, which no rank holds.
+        self.assertAlmostEqual(rank["weights_bytes"] / (2 * (8030261248 - 128256 * 4096)), 1.0, delta=0.01)
+
+    def test_heads_that_do_not_divide(self):
+        result = kvfold("plan", "--model", "qwen2.5-7b", "--ranks", 3, "--device-memory", "40GiB")
+        self.assert_done(result)
+        self.assertIn("do not divide evenly", result.stdout)
+        result = kvfold("plan", "--model", "qwen2.5-7b", "--ranks", 3, "--device-memory", "40GiB", "--json")
+        heads = [rank["query_heads"] for rank in self.assert_json(result)["per_rank"]]
+        self.assertEqual(sum(heads), 28)
+        self.assertLessEqual(max(heads) - min(heads), 1)
+
+    def test_columns_line_up(self):
+        table = [line for line in kvfold(*LARGE, "--ranks", 8).stdout.splitlines()[1:10]]
+        self.assertEqual(len({len(line) for line in table}), 1, table)
+
+    def test_too_many_ranks(self):
+        self.assert_refused(kvfold("plan", "--model", "llama-3.1-70b", "--ranks", 65), "65", "64")
+        self.assertIn(kvfold(*LARGE, "--ranks", 64).code, (0, 3))
+
+    def test_nonsense(self):
+        for text in ("nonsense", "40", "-1GiB", "40 GiB", "40GiBs", "", "nan", "inf", "1e400GiB"):
+            with self.subTest(text=text):
+                result = kvfold("plan", "--model", "llama-3.1-70b", f"--device-memory={text}")
+                if text == "40":  # 40 bytes
+                    self.assertEqual(result.code, 3, str(result))
+                else:
+                    self.assert_refused(result, "--device-memory")
+        self.assert_refused(kvfold("plan", "--model", "llama-3.1-70b", "--tokens", 0), "--tokens")
+        self.assert_refused(kvfold("plan", "--model", "llama-3.1-70b", "--ranks", 0), "--ranks")
+
+    def test_unknown_name_lists_the_names(self):
+        self.assert_refused(kvfold("plan", "--model", "llama-9"), "llama-9", "llama-3.1-8b", "llama-3.1-70b", "qwen2.5-7b")
+
+    def test_a_folder_and_a_file(self):
+        for model in (LLAMA, LLAMA + "_gguf/model.gguf"):
+            result = kvfold("plan", "--model", model, "--tokens", 1000, "--ranks", 2, "--json")
+            self.assert_done(result)
+            self.assertEqual([rank["query_heads"] for rank in self.assert_json(result)["per_rank"]], [2, 2])
+
+    def test_shipped_config_has_no_weights(self):
+        self.assert_refused(kvfold("score", "--model", "llama-3.1-8b", "--tokens", LLAMA + "/reference/tokens.json"),
+                            "llama-3.1-8b", "no weights")
+
+
+class Info(LauncherCase):
+    def test_json(self):
+        result = kvfold("info", "--json")
+        self.assert_done(result)
+        self.assertEqual(result.stderr, "")
+        info = self.assert_json(result)
+        self.assertLessEqual({"version", "devices", "mpi", "nccl", "cuda"}, set(info))
+        self.assertEqual(info["devices"][0]["kind"], "cpu")
+        self.assertIn("MPI", info["mpi"])
+        self.assertEqual(info["version"], kvfold("--version").stdout.strip())
+
+    def test_text(self):
+        result = kvfold("info")
+        self.assert_done(result)
+        self.assertIn("MPI", result.stdout)
+
+
+class Tokenize(LauncherCase):
+    def test_without_tokenizer(self):
+        self.assert_refused(kvfold("tokenize", "--model", LLAMA, "--text", "a"), LLAMA, "tokenizer")
+
+    def test_wrong_paths(self):
+        self.assert_refused(kvfold("tokenize", "--model", "/no/such", "--text", "a"), "/no/such")
+        self.assert_refused(kvfold("tokenize", "--model", LLAMA, "--file", "/no/text"), "/no/text")
+        self.assert_refused(kvfold("tokenize", "--model", LLAMA, "--file", self.folder), self.folder, "folder")
+
+    @unittest.skipUnless(os.environ.get("KVFOLD_DEMO_MODEL"), "KVFOLD_DEMO_MODEL is not set")
+    def test_demo_model(self):
+        model = os.environ["KVFOLD_DEMO_MODEL"]
+        text = "Folding, it is said, keeps everything.\n\n  Ünïcode \U0001f600 too."
+        by_text = kvfold("tokenize", "--model", model, "--text", text)
+        self.assert_done(by_text)
+        by_file = kvfold("tokenize", "--model", model, "--file", self.write("text.txt", text))
+        self.assertEqual(by_text.stdout, by_file.stdout)
+        self.assertEqual(by_text.stderr, "")
+        ids = json.loads(by_text.stdout)
+        self.assertGreater(len(ids), 10)
+        self.assertTrue(all(isinstance(token, int) for token in ids))
+        self.assertEqual(json.loads(kvfold("tokenize", "--model", model, "--text", "").stdout), [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Wrong usage: exit code 2, one sentence on standard error, nothing on standard output."""
+
+from launcher_case import KVFOLD, LLAMA, LauncherCase, kvfold, main, start
+
+
+class Usage(LauncherCase):
+    def test_without_a_command(self):
+        self.assert_refused(kvfold(), "command")
+
+    def test_unknown_command_is_named(self):
+        self.assert_refused(kvfold("fold"), "fold", "kvfold --help")
+
+    def test_unknown_option_is_named(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--bogus"), "--bogus", "kvfold run --help")
+
+    def test_option_out_of_range(self):
+        for option, value in [("--chunk", 0), ("--chunk", -1), ("--threads", 0), ("--max-tokens", 0),
+                              ("--max-new-tokens", 0), ("--concurrency", 0), ("--chunk", "many"), ("--dtype", "f64"),
+                              ("--kv-dtype", "fp8"), ("--attention", "half"), ("--device", "tpu"),
+                              ("--log-level", "loud")]:
+            with self.subTest(option=option, value=value):
+                self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", option, value), option)
+
+    def test_sampling_out_of_range(self):
+        prompts = self.write_lines("in.jsonl", [{"id": "a", "tokens": [1]}])
+        for option, value, name in [("--temperature", -1, "temperature"), ("--top-p", 3, "top_p"),
+                                    ("--top-k", -2, "top_k"), ("--temperature", "nan", "temperature")]:
+            with self.subTest(option=option, value=value):
+                self.assert_refused(kvfold("run", "--model", LLAMA, "--prompts", prompts, "--output",
+                                           self.path("out.jsonl"), option, value), name)
+
+    def test_options_that_exclude_each_other(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--prompts", "b", "--output", "c"),
+                            "--prompt", "--prompts")
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--prompt-file", "b"), "--prompt-file")
+        self.assert_refused(kvfold("score", "--model", LLAMA, "--text", "a", "--tokens", "b"), "--text", "--tokens")
+        self.assert_refused(kvfold("tokenize", "--model", LLAMA, "--text", "a", "--file", "b"), "--text", "--file")
+
+    def test_options_that_need_each_other(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompts", "a"), "--output")
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--output", "b"), "--prompts")
+
+    def test_nothing_to_do(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA), "--prompt")
+        self.assert_refused(kvfold("score", "--model", LLAMA), "--text", "--tokens")
+        self.assert_refused(kvfold("tokenize", "--model", LLAMA), "--text", "--file")
+        for command in ("run", "score", "plan", "tokenize"):
+            self.assert_refused(kvfold(command), "--model")
+
+    def test_help_and_version(self):
+        for command in ([], ["run"], ["score"], ["plan"], ["tokenize"], ["info"]):
+            result = kvfold(*command, "--help")
+            self.assert_done(result)
+            self.assertIn("--help", result.stdout)
+            self.assertEqual(result.stderr, "")
+            self.assertLess(max(map(len, result.stdout.splitlines())), 120)
+        result = kvfold("--version")
+        self.assert_done(result)
+        self.assertRegex(result.stdout, r"^\d+\.\d+\.\d+\n$")
+
+    def test_under_mpirun_one_rank_speaks(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--bogus", ranks=3), "--bogus")
+        result = kvfold("--help", ranks=3)
+        self.assert_done(result)
+        self.assertEqual(result.stdout.count("Usage"), 1)
+
+    def test_option_that_one_rank_cannot_parse(self):
+        result = self.start_wrapper('exec "$KVFOLD" score --chunk $((1 - RANK)) "$@"', "--model", LLAMA, "--tokens", "x",
+                                    ranks=2)
+        self.assert_refused(result, "rank 1", "--chunk")
+
+    def test_device_that_is_not_here(self):
+        tokens = LLAMA + "/reference/tokens.json"
+        self.assert_refused(kvfold("score", "--model", LLAMA, "--tokens", tokens, "--device", "cuda"), "cuda", "--device cpu")
+
+    def test_standard_output_that_is_full(self):
+        result = start(["sh", "-c", f"'{KVFOLD}' info > /dev/full"])
+        self.assert_refused(result, "standard output", code=1)
+
+
+if __name__ == "__main__":
+    main()
