@@ -12,7 +12,8 @@
 namespace kvfold {
 namespace {
 
-// Thirty layers of float32 in another order: measured about 5e-4 on logits of up to 30.
+// Thirty layers of float32 in another order: measured 1.2e-4 with AVX-512, where log-sum-exps go up
+// to 30. The rest is room for other processors.
 constexpr double kTolerance = 5e-3;
 
 std::filesystem::path DemoModel() {
