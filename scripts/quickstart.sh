@@ -7,7 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # The demo's question, and what its answer must hold.
 question="What is this document called, and who published it?"
-expected="Lesser General Public License"
+expected="General Public License"
 document=/usr/share/common-licenses/GPL-3
 ranks=2
 model=""
