@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kSplitRows = 16;
 constexpr int64_t kSplitKeys = 1024;
 constexpr int64_t kMaxSplits = 64;
+constexpr int64_t kItemsPerThread = 3;
 static_assert(kSplitKeys % kBlockTokens == 0);
 
 int64_t PartialFloats(int64_t rows, int64_t head_dim) { return rows * (head_dim + 2); }
@@ -97,6 +98,11 @@ void CpuAttention::Run(ConstTensorView qkv, const AttentionHeads& heads,
   const auto* partials_end = reinterpret_cast<const float*>(scratch.data() + scratch.size());
   items_.clear();
   merges_.clear();
+  // Rows of one item: as many as share a block's conversion well, yet a few items for every thread.
+  int64_t all_rows = 0;
+  for (const SequenceRows& sequence : sequences) all_rows += sequence.n_tokens * heads.n_heads;
+  const int64_t fair_rows = all_rows / (kItemsPerThread * pool_.size());
+  const int64_t row_tile = std::clamp(fair_rows / kSubTile * kSubTile, kSubTile, kRowTile);
   const KvLayout* layout = nullptr;
   for (const SequenceRows& sequence : sequences) {
     if (sequence.n_tokens == 0) continue;
@@ -120,11 +126,11 @@ void CpuAttention::Run(ConstTensorView qkv, const AttentionHeads& heads,
         continue;
       }
       // The last rows see the most keys: they start first, so that the threads end together.
-      const int64_t n_tiles = (args.row_end + kRowTile - 1) / kRowTile;
+      const int64_t n_tiles = (args.row_end + row_tile - 1) / row_tile;
       for (int64_t tile = n_tiles; tile-- > 0;) {
         Item item{args};
-        item.args.row_begin = tile * kRowTile;
-        item.args.row_end = std::min(args.row_end, item.args.row_begin + kRowTile);
+        item.args.row_begin = tile * row_tile;
+        item.args.row_end = std::min(args.row_end, item.args.row_begin + row_tile);
         items_.push_back(item);
       }
     }

@@ -14,8 +14,8 @@ extern const KernelTable kAvx512Bf16Table;
 
 int64_t AttentionScratchBytes(int64_t head_dim) {
   const auto rounded = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
-  return 2 * rounded(kRowTile * head_dim * 4) + rounded(kRowTile * kBlockTokens * 4) +
-         rounded(kRowTile * kBlockTokens * 2) + 2 * rounded(kRowTile * 4) +
+  return 2 * rounded(kRowTile * head_dim * 4) + rounded(kSubTile * kBlockTokens * 4) +
+         rounded(kSubTile * kBlockTokens * 2) + 2 * rounded(kRowTile * 4) +
          2 * rounded(kBlockTokens * head_dim * 4);
 }
 

@@ -47,7 +47,10 @@ struct AttentionArgs {
   float* partial = nullptr;
 };
 
-inline constexpr int64_t kRowTile = 96;
+// Rows of one call share the conversion of a block of keys and values; within it they go kSubTile at a
+// time, whose scores stay in the nearest caches.
+inline constexpr int64_t kSubTile = 96;
+inline constexpr int64_t kRowTile = 4 * kSubTile;
 // Bytes of AttentionArgs::scratch: q, scores, probabilities and sums of one row tile, and one
 // dequantised K and V tile.
 int64_t AttentionScratchBytes(int64_t head_dim);

@@ -14,8 +14,8 @@ inline constexpr int64_t kKeys = kBlockTokens;
 template <typename Element>
 struct AttentionScratch {
   Element* q;       // [kRowTile][head_dim], scaled
-  float* scores;    // [kRowTile][kKeys]
-  Element* probs;   // [kRowTile][kKeys]; the scores themselves in f32
+  float* scores;    // [kSubTile][kKeys]
+  Element* probs;   // [kSubTile][kKeys]; the scores themselves in f32
   float* sums;      // [kRowTile][head_dim]: sum of p v, not normalised
   float* row_max;   // [kRowTile], of scores times log2(e)
   float* row_sum;   // [kRowTile]
@@ -29,8 +29,8 @@ struct AttentionScratch {
       return taken;
     };
     q = reinterpret_cast<Element*>(take(kRowTile * head_dim * 4));
-    scores = reinterpret_cast<float*>(take(kRowTile * kKeys * 4));
-    std::byte* const narrow = take(kRowTile * kKeys * 2);
+    scores = reinterpret_cast<float*>(take(kSubTile * kKeys * 4));
+    std::byte* const narrow = take(kSubTile * kKeys * 2);
     probs = sizeof(Element) == 4 ? reinterpret_cast<Element*>(scores)
                                  : reinterpret_cast<Element*>(narrow);
     sums = reinterpret_cast<float*>(take(kRowTile * head_dim * 4));
@@ -80,11 +80,9 @@ KVFOLD_INLINE void SoftmaxRow(float* scores, Element* probs, int64_t n, int64_t 
                               float* row_max, float* row_sum, float* sums, int64_t head_dim) {
   constexpr int kDegree = sizeof(Element) == 4 ? 5 : 3;
   const bool masked = valid_begin > 0 || valid_end < n;
-  if constexpr (kScaled) {
-    for (int64_t j = 0; j < n; j += kLanes)
-      Store(scores + j, Load(scores + j) * Load(k_scales + j));
-  }
   if (masked) {
+    for (int64_t j = 0; kScaled && j < n; j += kLanes)
+      Store(scores + j, Load(scores + j) * Load(k_scales + j));
     for (int64_t j = 0; j < valid_begin; ++j) scores[j] = -__builtin_inff();
     for (int64_t j = Larger<int64_t>(valid_end, 0); j < n; ++j) scores[j] = -__builtin_inff();
     if (valid_begin >= valid_end) {
@@ -92,8 +90,15 @@ KVFOLD_INLINE void SoftmaxRow(float* scores, Element* probs, int64_t n, int64_t 
       return;
     }
   }
-  F32v best = Load(scores);
-  for (int64_t j = kLanes; j < n; j += kLanes) best = Max(best, Load(scores + j));
+  F32v best = Splat(-__builtin_inff());
+  for (int64_t j = 0; j < n; j += kLanes) {
+    F32v score = Load(scores + j);
+    if (kScaled && !masked) {
+      score *= Load(k_scales + j);
+      Store(scores + j, score);
+    }
+    best = Max(best, score);
+  }
   const float block_max = ReduceMax(best);
   const float old_max = *row_max;
   if (block_max > old_max) {
@@ -151,45 +156,55 @@ void AttentionTile(const AttentionArgs& args) {
   const int64_t begin = Larger(args.key_begin, window_begin);
   const int64_t end = Smaller(args.key_end, last + 1);
 
+  const bool scaled = args.kv_dtype == DType::kI8;
   for (int64_t block = begin / kKeys; block * kKeys < end; ++block) {
     const int64_t base = block * kKeys;
-    const int64_t n_keys = Smaller(kKeys, end - base);
-    const int64_t n = (n_keys + kLanes - 1) / kLanes * kLanes;
     const std::byte* head = args.blocks[block - args.first_block] + args.head_offset_bytes;
     const int64_t elements = kKeys * head_dim;
     const Element* k_tile = TileOf(head, args.kv_dtype, elements, s.k_tile);
-    Gemm<Products>(s.q, head_dim, k_tile, kKeys, rows, n, head_dim, s.scores, kKeys, false);
-
-    const bool all_visible = base >= begin && n == n_keys && base + n_keys - 1 <= first &&
-                             (args.window == 0 || base > last - args.window);
-    const bool scaled = args.kv_dtype == DType::kI8;
+    const Element* v_tile = TileOf(head + args.tile_bytes, args.kv_dtype, elements, s.v_tile);
     const auto* k_scales = reinterpret_cast<const float*>(head + 2 * args.tile_bytes);
     const float* v_scales = k_scales + kKeys;
-    for (int64_t r = 0; r < rows; ++r) {
-      int64_t valid_begin = 0;
-      int64_t valid_end = n;
-      if (!all_visible) {
-        const int64_t position = args.first_position + (args.row_begin + r) / args.group;
-        valid_end = Smaller(n_keys, position + 1 - base);
-        valid_begin = Larger<int64_t>(0, args.key_begin - base);
-        if (args.window > 0) valid_begin = Larger(valid_begin, position - args.window + 1 - base);
-        valid_begin = Smaller(valid_begin, n);
-        valid_end = Larger<int64_t>(valid_end, 0);
+
+    for (int64_t sub = 0; sub < rows; sub += kSubTile) {
+      const int64_t sub_rows = Smaller(kSubTile, rows - sub);
+      const int64_t sub_first = args.first_position + (args.row_begin + sub) / args.group;
+      const int64_t sub_last =
+          args.first_position + (args.row_begin + sub + sub_rows - 1) / args.group;
+      const int64_t sub_begin =
+          args.window > 0 ? Larger(begin, sub_first - args.window + 1) : begin;
+      const int64_t n_keys = Smaller(kKeys, Smaller(end, sub_last + 1) - base);
+      if (n_keys <= 0 || base + kKeys <= sub_begin) continue;  // no row sees any of the block
+      const int64_t n = (n_keys + kLanes - 1) / kLanes * kLanes;
+      Gemm<Products>(s.q + sub * head_dim, head_dim, k_tile, kKeys, sub_rows, n, head_dim, s.scores,
+                     kKeys, false);
+      const bool all_visible = base >= sub_begin && n == n_keys && base + n_keys - 1 <= sub_first &&
+                               (args.window == 0 || base > sub_last - args.window);
+      for (int64_t r = 0; r < sub_rows; ++r) {
+        int64_t valid_begin = 0;
+        int64_t valid_end = n;
+        if (!all_visible) {
+          const int64_t position = args.first_position + (args.row_begin + sub + r) / args.group;
+          valid_end = Smaller(n_keys, position + 1 - base);
+          valid_begin = Larger<int64_t>(0, args.key_begin - base);
+          if (args.window > 0) valid_begin = Larger(valid_begin, position - args.window + 1 - base);
+          valid_begin = Smaller(valid_begin, n);
+          valid_end = Larger<int64_t>(valid_end, 0);
+        }
+        float* const scores = s.scores + r * kKeys;
+        Element* const probs = s.probs + r * kKeys;
+        float* const sums = s.sums + (sub + r) * head_dim;
+        if (scaled) {
+          SoftmaxRow<Element, true>(scores, probs, n, valid_begin, valid_end, k_scales, v_scales,
+                                    s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);
+        } else {
+          SoftmaxRow<Element, false>(scores, probs, n, valid_begin, valid_end, nullptr, nullptr,
+                                     s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);
+        }
       }
-      float* const scores = s.scores + r * kKeys;
-      Element* const probs = s.probs + r * kKeys;
-      float* const sums = s.sums + r * head_dim;
-      if (scaled) {
-        SoftmaxRow<Element, true>(scores, probs, n, valid_begin, valid_end, k_scales, v_scales,
-                                  s.row_max + r, s.row_sum + r, sums, head_dim);
-      } else {
-        SoftmaxRow<Element, false>(scores, probs, n, valid_begin, valid_end, nullptr, nullptr,
-                                   s.row_max + r, s.row_sum + r, sums, head_dim);
-      }
+      Gemm<Products>(s.probs, kKeys, v_tile, head_dim, sub_rows, head_dim, (n_keys + 1) / 2 * 2,
+                     s.sums + sub * head_dim, head_dim, true);
     }
-    const Element* v_tile = TileOf(head + args.tile_bytes, args.kv_dtype, elements, s.v_tile);
-    Gemm<Products>(s.probs, kKeys, v_tile, head_dim, rows, head_dim, (n_keys + 1) / 2 * 2, s.sums,
-                   head_dim, true);
   }
 
   for (int64_t r = 0; r < rows; ++r) {
