@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "launcher/agreement.h"
 #include "launcher/commands.h"
@@ -122,9 +124,12 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
   model.Load(sizes);
 
   Json runs = Json::array();
+  std::set<std::pair<int64_t, int64_t>> done;
   for (const int64_t tokens : options.tokens) {
     for (const int64_t asked : options.chunks) {
       const Setting setting{tokens, std::min(asked, tokens)};
+      if (!done.insert({setting.tokens, setting.chunk}).second)
+        continue;  // a chunk is the text at most
       const BenchResult result = BenchFold(
           model.engine(), {setting.tokens, setting.chunk, options.decode_tokens, options.repeats});
       RankFigures mine;

@@ -17,7 +17,10 @@ def load(paths):
     for path in paths:
         content = json.loads(pathlib.Path(path).read_text())
         runs += content["runs"] if "runs" in content else [content]
-    return sorted(runs, key=lambda run: (run["tokens"], run["chunk"], run["ranks"]))
+    settings = {}
+    for run in runs:  # a chunk longer than the text is the text: asked for twice, it counts once
+        settings.setdefault((run["tokens"], run["chunk"], run["ranks"]), run)
+    return [settings[key] for key in sorted(settings)]
 
 
 def strong(runs, run):

@@ -32,7 +32,7 @@ class Bench(LauncherCase):
         self.assert_run(self.bench("--model", LLAMA, "--tokens", 96, "--chunk", 32), 96, 32, 1)
 
     def test_lists_are_run_one_by_one(self):
-        runs = self.bench("--model", LLAMA, "--tokens", "64,100", "--chunk", "16,1000")["runs"]
+        runs = self.bench("--model", LLAMA, "--tokens", "64,100", "--chunk", "16,1000,2000")["runs"]
         self.assertEqual([(run["tokens"], run["chunk"]) for run in runs], [(64, 16), (64, 64), (100, 16), (100, 100)])
 
     def test_two_ranks(self):

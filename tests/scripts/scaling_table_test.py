@@ -43,6 +43,11 @@ class ScalingTable(unittest.TestCase):
         rows, _ = self.table(run(64, 64, 1, 1.0))
         self.assertEqual(len(rows), 1)
 
+    def test_a_setting_that_was_run_twice_counts_once(self):
+        rows, raw = self.table({"runs": [run(64, 64, 1, 1.0), run(64, 64, 1, 2.0)]})
+        self.assertEqual([row[3] for row in rows], ["1.00"])
+        self.assertEqual(len(raw["runs"]), 1)
+
 
 if __name__ == "__main__":
     unittest.main()
