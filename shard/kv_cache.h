@@ -1,13 +1,16 @@
-// shard/kv_cache.h: one rank's keys and values of one sequence: per layer group a list of shared immutable blocks with one
-// open tail. Layout of a block: shard/kv_layout.h.
+// shard/kv_cache.h: one rank's keys and values of one sequence: per layer group a list of shared
+// immutable blocks with one open tail. Layout of a block: shard/kv_layout.h.
 //
-// Right:  PendingChunk chunk = cache.Begin(n);  for each layer: write and read through cache.View(chunk, layer);
+// Right:  PendingChunk chunk = cache.Begin(n);  for each layer: write and read through
+// cache.View(chunk, layer);
 //         cache.Commit(std::move(chunk));
 // Wrong:  committing out of the order of Begin: throws std::logic_error (KVFOLD_CHECK).
-// A ticket that is dropped undoes its chunk: it was never seen. Tickets are dropped last first; one that is dropped before its time
-// undoes the chunks pending after it too, and their tickets can then only be dropped (View and Commit throw std::logic_error).
+// A ticket that is dropped undoes its chunk: it was never seen. Tickets are dropped last first; one
+// that is dropped before its time undoes the chunks pending after it too, and their tickets can
+// then only be dropped (View and Commit throw std::logic_error).
 //
-// One thread at a time per pool and its caches. A cache must not outlive its pool; a ticket not its cache.
+// One thread at a time per pool and its caches. A cache must not outlive its pool; a ticket not its
+// cache.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +25,8 @@ namespace kvfold {
 
 class KvCache;
 
-// The memory of all caches of a rank: one allocation a layer group, taken at construction, never grown.
+// The memory of all caches of a rank: one allocation a layer group, taken at construction, never
+// grown.
 class KvPool {
  public:
   // capacity_blocks: by group. Throws CapacityError from the device.
@@ -33,10 +37,12 @@ class KvPool {
   int64_t allocated_bytes() const;
   int64_t capacity_blocks(int group) const;
   int64_t free_blocks(int group) const;
-  // Blocks that at most `max_sequences` sequences of `max_tokens` committed and pending tokens in all need at most, by group: for sizing.
-  // The bound is reached: every sequence may waste part of a block. A sliding group counts window - 1 + chunk positions and up to one
-  // block a sequence for their alignment, and never more than a group that sees all; that needs DropOutOfSight after every
-  // Commit, and no more than `chunk` pending positions a sequence. Requires max_tokens, chunk >= 0 and max_sequences >= 1.
+  // Blocks that at most `max_sequences` sequences of `max_tokens` committed and pending tokens in
+  // all need at most, by group: for sizing. The bound is reached: every sequence may waste part of
+  // a block. A sliding group counts window - 1 + chunk positions and up to one block a sequence for
+  // their alignment, and never more than a group that sees all; that needs DropOutOfSight after
+  // every Commit, and no more than `chunk` pending positions a sequence. Requires max_tokens, chunk
+  // >= 0 and max_sequences >= 1.
   static std::vector<int64_t> BlocksFor(const KvLayout& layout, int64_t max_tokens, int64_t chunk,
                                         int64_t max_sequences);
 
@@ -46,9 +52,11 @@ class KvPool {
   std::unique_ptr<State> state_;
 };
 
-// What a kernel sees of one layer of one sequence while a chunk is pending. Borrowed: valid until the next call on the cache.
+// What a kernel sees of one layer of one sequence while a chunk is pending. Borrowed: valid until
+// the next call on the cache.
 struct KvView {
-  std::span<std::byte* const> blocks;  // blocks[i] holds positions [(first_block + i) * kBlockTokens, ... + kBlockTokens)
+  std::span<std::byte* const>
+      blocks;  // blocks[i] holds positions [(first_block + i) * kBlockTokens, ... + kBlockTokens)
   int64_t first_block = 0;
   int64_t layer_offset_bytes = 0;  // of this layer within each block
   int64_t begin = 0;               // first position of the pending chunk
@@ -57,10 +65,12 @@ struct KvView {
   const KvLayout* layout = nullptr;
 
   int64_t oldest() const { return first_block * kBlockTokens; }
-  // The head (K tile, V tile, scales) of the block that holds positions [block * kBlockTokens, ...). `block` counts from the
-  // sequence's start. Requires first_block <= block < first_block + blocks.size(), 0 <= kv_head < n_kv_heads.
+  // The head (K tile, V tile, scales) of the block that holds positions [block * kBlockTokens,
+  // ...). `block` counts from the sequence's start. Requires first_block <= block < first_block +
+  // blocks.size(), 0 <= kv_head < n_kv_heads.
   std::byte* Head(int64_t block, int64_t kv_head) const {
-    return blocks[static_cast<size_t>(block - first_block)] + layer_offset_bytes + kv_head * layout->head_bytes();
+    return blocks[static_cast<size_t>(block - first_block)] + layer_offset_bytes +
+           kv_head * layout->head_bytes();
   }
 };
 
@@ -87,21 +97,24 @@ class KvCache {
   KvCache(KvCache&&) = delete;  // tickets point to it
   ~KvCache();                   // gives its blocks back. Requires: nothing pending
 
-  // Opens room for n_tokens positions after all chunks pending before it. Throws CapacityError (asked, free, pool) and
-  // changes nothing if it does not fit. n_tokens >= 0.
+  // Opens room for n_tokens positions after all chunks pending before it. Throws CapacityError
+  // (asked, free, pool) and changes nothing if it does not fit. n_tokens >= 0.
   [[nodiscard]] PendingChunk Begin(int64_t n_tokens);
-  // Layer `layer` (of the model) as `chunk` sees it: everything before the chunk, and the chunk itself to be written.
+  // Layer `layer` (of the model) as `chunk` sees it: everything before the chunk, and the chunk
+  // itself to be written.
   KvView View(const PendingChunk& chunk, int64_t layer) const;
   void Commit(PendingChunk chunk);
 
-  // Another sequence with the same committed content: shares full blocks, copies the open tail. Throws CapacityError if no
-  // block is free for the tail. Requires: nothing pending.
+  // Another sequence with the same committed content: shares full blocks, copies the open tail.
+  // Throws CapacityError if no block is free for the tail. Requires: nothing pending.
   std::unique_ptr<KvCache> Fork() const;
-  // Forgets positions [n_tokens, length()). Throws CapacityError where the new tail is shared and no block is free for its copy;
-  // the blocks it frees itself count as free. Requires: nothing pending; n_tokens in [0, length()]; unless n_tokens is 0, that no
-  // sliding group has dropped a position that the next token sees and no other group one from n_tokens on.
+  // Forgets positions [n_tokens, length()). Throws CapacityError where the new tail is shared and
+  // no block is free for its copy; the blocks it frees itself count as free. Requires: nothing
+  // pending; n_tokens in [0, length()]; unless n_tokens is 0, that no sliding group has dropped a
+  // position that the next token sees and no other group one from n_tokens on.
   void Truncate(int64_t n_tokens);
-  // Gives back the blocks of `group` that lie wholly before `position`. Requires: nothing pending, 0 <= position <= length().
+  // Gives back the blocks of `group` that lie wholly before `position`. Requires: nothing pending,
+  // 0 <= position <= length().
   void DropBefore(int group, int64_t position);
   // DropBefore for every sliding group, of all that the next token can no longer see.
   void DropOutOfSight();

@@ -1,16 +1,20 @@
-// shard/kv_layout.h: how one rank's keys and values of a block of positions lie in memory. This comment is the only spec.
+// shard/kv_layout.h: how one rank's keys and values of a block of positions lie in memory. This
+// comment is the only spec.
 //
-// A block holds kBlockTokens positions of all layers of one layer group and of this rank's KV heads, contiguous:
+// A block holds kBlockTokens positions of all layers of one layer group and of this rank's KV
+// heads, contiguous:
 //
 //   block  = [layers of the group][n_kv_heads] heads
-//   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32; padded to 64 bytes
-//   K tile = [head_dim / p][kBlockTokens][p]     element (position t, dim d) at (d / p * kBlockTokens + t) * p + d % p
-//   V tile = [kBlockTokens / p][head_dim][p]     element (position t, dim d) at (t / p * head_dim + d) * p + t % p
+//   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32;
+//   padded to 64 bytes K tile = [head_dim / p][kBlockTokens][p]     element (position t, dim d) at
+//   (d / p * kBlockTokens + t) * p + d % p V tile = [kBlockTokens / p][head_dim][p]     element
+//   (position t, dim d) at (t / p * head_dim + d) * p + t % p
 //
-// p (`interleave`) is 1 where kernels multiply in f32 and 2 where they multiply pairs of bf16: each tile is then the right-hand
-// side of a matrix product as the processor reads it, and nothing is repacked. K is stored after RoPE. An int8 element stands for
-// element * scale of its position and head. Unwritten positions are zero bytes or stale: kernels mask them, and
-// stale bytes are never NaN or infinity (only finite values are ever written).
+// p (`interleave`) is 1 where kernels multiply in f32 and 2 where they multiply pairs of bf16: each
+// tile is then the right-hand side of a matrix product as the processor reads it, and nothing is
+// repacked. K is stored after RoPE. An int8 element stands for element * scale of its position and
+// head. Unwritten positions are zero bytes or stale: kernels mask them, and stale bytes are never
+// NaN or infinity (only finite values are ever written).
 #pragma once
 
 #include <cstdint>
@@ -35,12 +39,14 @@ struct KvLayout {
   DType dtype = DType::kF32;  // kF32, kBF16, kI8
   int64_t interleave = 1;     // p above
 
-  int64_t tile_bytes() const;              // of one K or V tile
-  int64_t head_bytes() const;              // K tile, V tile, scales, padding
+  int64_t tile_bytes() const;  // of one K or V tile
+  int64_t head_bytes() const;  // K tile, V tile, scales, padding
   int64_t layer_bytes() const { return head_bytes() * n_kv_heads; }
-  int64_t block_bytes(int group) const;    // of one block of the group
-  int64_t k_scales_offset() const { return 2 * tile_bytes(); }                       // within a head; int8 only
-  int64_t v_scales_offset() const { return 2 * tile_bytes() + kBlockTokens * 4; }  // within a head; int8 only
+  int64_t block_bytes(int group) const;                         // of one block of the group
+  int64_t k_scales_offset() const { return 2 * tile_bytes(); }  // within a head; int8 only
+  int64_t v_scales_offset() const {
+    return 2 * tile_bytes() + kBlockTokens * 4;
+  }  // within a head; int8 only
 };
 
 // Groups by window in order of first appearance: layers with equal windows share a group.

@@ -27,16 +27,18 @@ struct RankShard {
 
 class ShardPlan {
  public:
-  // Deals contiguous query heads so that no rank touches more than ceil(n_kv_heads / tp_size) KV heads (one where
-  // tp_size >= n_kv_heads); under that cap the largest count of query heads is as small as it can be, then the smallest as large.
-  // Throws InputError naming the largest possible tp_size where tp_size is not in [1, n_heads].
+  // Deals contiguous query heads so that no rank touches more than ceil(n_kv_heads / tp_size) KV
+  // heads (one where tp_size >= n_kv_heads); under that cap the largest count of query heads is as
+  // small as it can be, then the smallest as large. Throws InputError naming the largest possible
+  // tp_size where tp_size is not in [1, n_heads].
   ShardPlan(const ModelConfig& config, int tp_size);
 
   int tp_size() const { return static_cast<int>(ranks_.size()); }
   const RankShard& rank(int tp_rank) const { return ranks_.at(static_cast<size_t>(tp_rank)); }
   // max over ranks of vocab_rows.size(): what a shard of logits is padded to for an all-gather.
   int64_t padded_vocab_rows() const { return padded_vocab_rows_; }
-  // Largest share of query heads over the mean share, >= 1: the factor by which the slowest rank's attention is behind.
+  // Largest share of query heads over the mean share, >= 1: the factor by which the slowest rank's
+  // attention is behind.
   double head_imbalance() const;
 
  private:

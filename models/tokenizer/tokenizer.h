@@ -1,5 +1,5 @@
-// models/tokenizer/tokenizer.h: text to token ids and back, as Hugging Face `tokenizers` does it. Byte-level BPE.
-// Immutable after Open; one object may be used by several threads.
+// models/tokenizer/tokenizer.h: text to token ids and back, as Hugging Face `tokenizers` does it.
+// Byte-level BPE. Immutable after Open; one object may be used by several threads.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +18,22 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // A Hugging Face folder (tokenizer.json), a tokenizer.json, or a .gguf file. Throws InputError naming the file, and what of it is not
-  // supported (a SentencePiece model, say, which then runs by token ids).
+  // A Hugging Face folder (tokenizer.json), a tokenizer.json, or a .gguf file. Throws InputError
+  // naming the file, and what of it is not supported (a SentencePiece model, say, which then runs
+  // by token ids).
   static std::unique_ptr<Tokenizer> Open(const std::filesystem::path& model);
 
-  // Token ids of UTF-8 `text`. Special tokens written in the text are recognised. `add_special`: also what the post-processor puts
-  // around a text (Llama 3's <|begin_of_text|>); a text rendered by a chat template brings its own, so false there.
-  // Throws InputError with the byte offset where `text` is not UTF-8.
+  // Token ids of UTF-8 `text`. Special tokens written in the text are recognised. `add_special`:
+  // also what the post-processor puts around a text (Llama 3's <|begin_of_text|>); a text rendered
+  // by a chat template brings its own, so false there. Throws InputError with the byte offset where
+  // `text` is not UTF-8.
   virtual std::vector<TokenId> Encode(std::string_view text, bool add_special) const = 0;
 
-  // The bytes of the tokens, invalid UTF-8 replaced by U+FFFD; special tokens left out if `skip_special`.
+  // The bytes of the tokens, invalid UTF-8 replaced by U+FFFD; special tokens left out if
+  // `skip_special`.
   virtual std::string Decode(std::span<const TokenId> ids, bool skip_special) const = 0;
-  // The raw bytes of one token: "" for a special one if skip_special. Requires 0 <= id < vocab_size().
+  // The raw bytes of one token: "" for a special one if skip_special. Requires 0 <= id <
+  // vocab_size().
   virtual std::string_view TokenBytes(TokenId id, bool skip_special) const = 0;
 
   virtual int64_t vocab_size() const = 0;  // ids are in [0, vocab_size())
@@ -37,7 +41,8 @@ class Tokenizer {
   virtual TokenId TokenToId(std::string_view token) const = 0;
 };
 
-// Decodes a stream of tokens without ever emitting part of a UTF-8 character: bytes of an unfinished one are held back.
+// Decodes a stream of tokens without ever emitting part of a UTF-8 character: bytes of an
+// unfinished one are held back.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}

@@ -39,7 +39,8 @@ class Bench {
 
   void Step(int64_t begin, int64_t n_tokens, int64_t n_logit_rows) {
     StepPlan plan;
-    if (begin == 0) {  // a run before this one may have left its last sequence under any of these ids
+    if (begin ==
+        0) {  // a run before this one may have left its last sequence under any of these ids
       for (int64_t id = 0; id <= options_.repeats + 1; ++id) plan.releases.push_back(id);
     }
     plan.logit_use = n_logit_rows > 0 ? LogitUse::kGather : LogitUse::kNone;

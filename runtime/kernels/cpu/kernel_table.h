@@ -47,8 +47,8 @@ struct AttentionArgs {
   float* partial = nullptr;
 };
 
-// Rows of one call share the conversion of a block of keys and values; within it they go kSubTile at a
-// time, whose scores stay in the nearest caches.
+// Rows of one call share the conversion of a block of keys and values; within it they go kSubTile
+// at a time, whose scores stay in the nearest caches.
 inline constexpr int64_t kSubTile = 96;
 inline constexpr int64_t kRowTile = 4 * kSubTile;
 // Bytes of AttentionArgs::scratch: q, scores, probabilities and sums of one row tile, and one
