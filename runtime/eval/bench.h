@@ -21,7 +21,6 @@ struct BenchResult {
   double fold_s = 0.0;          // median of the counted folds, by this rank's clock
   std::vector<double> folds_s;  // all of them
   StepTimings fold;             // of the median fold, this rank's
-  double decode_s = 0.0;        // of all decoded tokens
   double decode_token_s = 0.0;  // median of a token
 };
 

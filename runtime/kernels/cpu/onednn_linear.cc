@@ -99,11 +99,12 @@ class OneDnnLinear : public LinearEngine {
     };
     // At most two widths of slices and two heights of tiles: all made before the threads start.
     const int64_t last_rows = PaddedRows(x.rows - (tiles - 1) * kTileRows);
+    const int64_t full_rows = tiles > 1 ? kTileRows : last_rows;
     const int64_t wide = slices.front().n_cols;
     const int64_t narrow = slices.back().n_cols;
     onednn::Matmul* const products[2][2] = {
-        {&product(wide, kTileRows), &product(wide, last_rows)},
-        {&product(narrow, kTileRows), &product(narrow, last_rows)}};
+        {&product(wide, full_rows), &product(wide, last_rows)},
+        {&product(narrow, full_rows), &product(narrow, last_rows)}};
     pool_.ParallelFor(tiles * static_cast<int64_t>(slices.size()), [&](int64_t item, int worker) {
       const Slice& slice = slices[static_cast<size_t>(item / tiles)];
       const int64_t tile = item % tiles;
