@@ -130,14 +130,17 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       const Setting setting{tokens, std::min(asked, tokens)};
       if (!done.insert({setting.tokens, setting.chunk}).second)
         continue;  // a chunk is the text at most
-      const BenchResult result = BenchFold(
-          model.engine(), {setting.tokens, setting.chunk, options.decode_tokens, options.repeats});
+      const BenchResult result =
+          BenchFold(model.engine(),
+                    {setting.tokens, setting.chunk, options.decode_tokens, options.repeats, [&] {
+                       // All ranks measure at once: they share the machine as in the fold.
+                       group.communicator().Barrier();
+                       return model.MeasureCeilings(setting.chunk);
+                     }});
       RankFigures mine;
       mine.fold = result.fold;
       mine.decode_bytes = model.DecodeBytes(setting.tokens);
-      group.communicator()
-          .Barrier();  // all ranks measure at once: they share the machine as in the fold
-      mine.ceilings = model.MeasureCeilings(setting.chunk);
+      mine.ceilings = result.ceilings;
       const std::vector<RankFigures> ranks = Gather(group.communicator(), mine);
       const std::vector<int64_t> peaks = model.PeakBytes();
       if (group.rank() != 0) continue;

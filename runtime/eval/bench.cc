@@ -71,13 +71,20 @@ BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
   bench.Fold(std::min(options.tokens, 2 * options.chunk));  // pages touched, products made
   BenchResult result;
   std::vector<StepTimings> timings;
+  std::vector<double> product_rates;
+  std::vector<double> copy_rates;
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
     engine.timings() = {};
     const auto start = Clock::now();
     bench.Fold(options.tokens);
     result.folds_s.push_back(SecondsSince(start));
     timings.push_back(engine.timings());
+    if (!options.measure_ceilings) continue;
+    const Ceilings ceilings = options.measure_ceilings();
+    product_rates.push_back(ceilings.product_flop_per_s);
+    copy_rates.push_back(ceilings.copy_bytes_per_s);
   }
+  if (options.measure_ceilings) result.ceilings = {Median(product_rates), Median(copy_rates)};
   result.fold_s = Median(result.folds_s);
   const auto median = std::ranges::find(result.folds_s, result.fold_s) - result.folds_s.begin();
   result.fold = timings[static_cast<size_t>(median)];

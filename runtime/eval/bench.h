@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "runtime/fold/engine.h"
@@ -15,6 +16,9 @@ struct BenchOptions {
   int64_t chunk = 0;          // <= the engine's max_chunk
   int64_t decode_tokens = 0;  // >= 0, decoded one by one after the last fold
   int repeats = 3;            // >= 1 counted folds, after one of at most two chunks that is not
+  // Called by all ranks after every counted fold: a shared host's speed changes from second to
+  // second, and a share of a ceiling means something only where both were taken side by side.
+  std::function<Ceilings()> measure_ceilings;
 };
 
 struct BenchResult {
@@ -22,6 +26,7 @@ struct BenchResult {
   std::vector<double> folds_s;  // all of them
   StepTimings fold;             // of the median fold, this rank's
   double decode_token_s = 0.0;  // median of a token
+  Ceilings ceilings;            // medians of what measure_ceilings said; zeros without it
 };
 
 // Inputs are seeded random embeddings of the size of the model's own. Rank 0 plans and broadcasts
