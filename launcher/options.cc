@@ -139,6 +139,10 @@ void AddBenchOptions(CLI::App& app, BenchCommandOptions& options) {
   app.add_option("--repeats", options.repeats, "Counted folds; their median is told")
       ->check(Between(1, 1000))
       ->capture_default_str();
+  app.add_option("--pretend-ranks", options.pretend_ranks,
+                 "Measure rank 0's share of so many ranks; they are not there and nothing is "
+                 "communicated")
+      ->check(Between(1, 1 << 20));
 }
 
 void AddPlanOptions(CLI::App& app, PlanOptions& options) {

@@ -60,6 +60,7 @@ struct BenchCommandOptions {
   std::vector<int64_t> chunks = {256};
   int64_t decode_tokens = 32;
   int repeats = 3;
+  int pretend_ranks = 0;  // 0: the ranks that are there
 };
 
 struct PlanOptions {

@@ -6,12 +6,19 @@
 #include <cstdlib>
 
 #include "comm/local/local_group.h"
+#include "comm/local/pretend_group.h"
 #include "launcher/agreement.h"
 
 namespace kvfold {
 
-RankGroup::RankGroup() {
-  if (StartedUnderMpi()) {
+RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
+  if (pretended_) {
+    if (StartedUnderMpi()) {
+      throw InputError(
+          "--pretend-ranks stands for ranks that are not there: start it without mpirun");
+    }
+    communicator_ = MakePretendCommunicator(pretend_ranks);
+  } else if (StartedUnderMpi()) {
     session_ = std::make_unique<MpiSession>();
     communicator_ = session_->MakeCommunicator();
   } else {
@@ -27,8 +34,9 @@ RankGroup::~RankGroup() {
   }
 }
 
-int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body) {
-  RankGroup group;
+int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body,
+              int pretend_ranks) {
+  RankGroup group(pretend_ranks);
   try {
     AgreeOn(group.communicator(), "kvfold", KVFOLD_VERSION);
     AgreeOn(group.communicator(), "the command", command);
@@ -38,7 +46,7 @@ int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& bo
     if (group.rank() == 0) Say(error.what());
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    if (group.size() == 1) throw;
+    if (group.size() == 1 || group.pretended()) throw;
     const auto* const known = dynamic_cast<const Error*>(&error);
     Say(fmt::format("rank {}: {}", group.rank(), error.what()));
     group.communicator().Abort("", static_cast<int>(known ? known->code() : ErrorCode::kFailed));

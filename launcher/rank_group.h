@@ -14,23 +14,28 @@ namespace kvfold {
 
 class RankGroup {
  public:
-  RankGroup();   // starts MPI where the process was started under it
+  // Starts MPI where the process was started under it. pretend_ranks > 0: rank 0 of so many that
+  // are not there (comm/local/pretend_group.h); throws InputError under MPI.
+  explicit RankGroup(int pretend_ranks = 0);
   ~RankGroup();  // closes the communicator, then MPI
   Communicator& communicator() { return *communicator_; }
   int rank() const { return communicator_->rank(); }
   int size() const { return communicator_->size(); }
   // Ranks on this host, this one among them: they share its cores.
   int host_size() const { return session_ ? session_->host_size() : 1; }
+  bool pretended() const { return pretended_; }
 
  private:
   std::unique_ptr<MpiSession> session_;
   std::unique_ptr<Communicator> communicator_;
+  bool pretended_ = false;
 };
 
 // Runs `body` on all ranks of the job, which agree on version and command first; returns the exit
 // code: the body's, or that of an AgreedError, which rank 0 says. Any other exception under MPI is
 // said with its rank and aborts the job, since the other ranks may wait; without MPI it leaves.
-int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body);
+int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body,
+              int pretend_ranks = 0);
 
 // "kvfold: SENTENCE" on standard error.
 void Say(std::string_view sentence);

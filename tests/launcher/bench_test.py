@@ -35,6 +35,16 @@ class Bench(LauncherCase):
         runs = self.bench("--model", LLAMA, "--tokens", "64,100", "--chunk", "16,1000,2000")["runs"]
         self.assertEqual([(run["tokens"], run["chunk"]) for run in runs], [(64, 16), (64, 64), (100, 16), (100, 100)])
 
+    def test_pretended_ranks_tell_of_one_share(self):
+        run = self.bench("--model", LLAMA, "--tokens", 64, "--chunk", 16, "--pretend-ranks", 2)
+        self.assertEqual((run["ranks"], run["pretended"]), (2, True))
+        self.assertEqual((len(run["planned_bytes"]), len(run["peak_bytes"])), (2, 1))
+        whole = self.bench("--model", LLAMA, "--tokens", 64, "--chunk", 16)
+        self.assertLess(run["planned_bytes"][0], whole["planned_bytes"][0])
+        self.assertFalse(whole["pretended"])
+        result = kvfold("bench", "--model", LLAMA, "--pretend-ranks", 2, ranks=2)
+        self.assert_refused(result, "--pretend-ranks")
+
     def test_two_ranks(self):
         self.assert_run(self.bench("--model", LLAMA, "--tokens", 64, "--chunk", 16, ranks=2), 64, 16, 2)
 
