@@ -1,8 +1,10 @@
 # Warnings and sanitizers for all targets, and one function a kind of target.
 # Designated initialisers leave members to their defaults on purpose.
-add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
+set(kvfold_warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${kvfold_warnings}>")
 if(KVFOLD_SANITIZE)
-  add_compile_options(-fsanitize=${KVFOLD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options(
+    "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${KVFOLD_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
   add_link_options(-fsanitize=${KVFOLD_SANITIZE})
 endif()
 

@@ -53,6 +53,12 @@ class ShapeError : public Error {
   explicit ShapeError(const std::string& what) : Error(ErrorCode::kFailed, what) {}
 };
 
+// An accelerator or its driver failed. Its memory and streams are not to be used again.
+class DeviceError : public Error {
+ public:
+  explicit DeviceError(const std::string& what) : Error(ErrorCode::kFailed, what) {}
+};
+
 // A collective failed or another rank has gone.
 class CommError : public Error {
  public:
