@@ -1,6 +1,7 @@
 list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/checkpoint.cc
   checkpoint/dequantize.cc
+  checkpoint/dequantize_k.cc
   checkpoint/fingerprint.cc
   checkpoint/ggml_type.cc
   checkpoint/gguf_checkpoint.cc
@@ -16,4 +17,5 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/tensor_names.cc)
 # Products and sums are rounded one by one: the same bits on every processor, and as the references
 # have them.
-set_source_files_properties(checkpoint/dequantize.cc PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+set_source_files_properties(checkpoint/dequantize.cc checkpoint/dequantize_k.cc
+  PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -16,7 +16,19 @@
 
 namespace kvfold {
 
-enum class StorageType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+enum class StorageType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K
+};
 std::string_view StorageTypeName(StorageType type);
 
 // One tensor of one or two dimensions; a vector is [1, cols].

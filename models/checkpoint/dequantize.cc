@@ -4,48 +4,32 @@
 #include <bit>
 #include <cstring>
 
+#include "models/checkpoint/dequantize_k.h"
+#include "models/checkpoint/half.h"
+
 namespace kvfold {
 namespace {
 
-constexpr int64_t kBlockElements = 32;
+using internal::LoadHalf;
+using internal::LoadUnaligned;
 
-template <typename T>
-inline T Load(const uint8_t* bytes) {
-  T value;
-  std::memcpy(&value, bytes, sizeof(T));
-  return value;
-}
+constexpr int64_t kBlockElements = 32;
 
 // The loops below are for the compiler to vectorise: even its baseline reads some 1.5 GB of stored
 // weights a second on one core, more than a disk gives.
 
-// IEEE half to single in integer steps and two exact float operations, without a branch (the method
-// of the FP16 library, fp16_ieee_to_fp32_value): a normal number is moved to the larger exponent
-// field and scaled back by 2^-112; a subnormal one is put under the exponent of 0.5, whose 0.5 is
-// then subtracted.
-inline float HalfToFloat(uint16_t half) {
-  const uint32_t word = static_cast<uint32_t>(half) << 16;
-  const uint32_t sign = word & 0x80000000u;
-  const uint32_t shifted = word + word;
-  const float normal = std::bit_cast<float>((shifted >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
-  const float subnormal = std::bit_cast<float>((shifted >> 17) | (126u << 23)) - 0.5f;
-  const uint32_t magnitude =
-      shifted < (1u << 27) ? std::bit_cast<uint32_t>(subnormal) : std::bit_cast<uint32_t>(normal);
-  return std::bit_cast<float>(sign | magnitude);
-}
-
 inline void HalvesToFloats(const uint8_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = HalfToFloat(Load<uint16_t>(in + 2 * i));
+  for (int64_t i = 0; i < n; ++i) out[i] = LoadHalf(in + 2 * i);
 }
 
 inline void BFloatsToFloats(const uint8_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
-    out[i] = std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
+    out[i] = std::bit_cast<float>(static_cast<uint32_t>(LoadUnaligned<uint16_t>(in + 2 * i)) << 16);
   }
 }
 
 inline void BlockQ8_0(const uint8_t* __restrict block, float* __restrict out) {
-  const float d = HalfToFloat(Load<uint16_t>(block));
+  const float d = LoadHalf(block);
   const uint8_t* const q = block + 2;
   for (int64_t i = 0; i < kBlockElements; ++i) {
     out[i] = d * static_cast<float>(static_cast<int8_t>(q[i]));
@@ -53,7 +37,7 @@ inline void BlockQ8_0(const uint8_t* __restrict block, float* __restrict out) {
 }
 
 inline void BlockQ4_0(const uint8_t* __restrict block, float* __restrict out) {
-  const float d = HalfToFloat(Load<uint16_t>(block));
+  const float d = LoadHalf(block);
   const uint8_t* const q = block + 2;
   for (int64_t i = 0; i < kBlockElements / 2; ++i) {
     out[i] = d * static_cast<float>((q[i] & 15) - 8);
@@ -62,8 +46,8 @@ inline void BlockQ4_0(const uint8_t* __restrict block, float* __restrict out) {
 }
 
 inline void BlockQ4_1(const uint8_t* __restrict block, float* __restrict out) {
-  const float d = HalfToFloat(Load<uint16_t>(block));
-  const float m = HalfToFloat(Load<uint16_t>(block + 2));
+  const float d = LoadHalf(block);
+  const float m = LoadHalf(block + 2);
   const uint8_t* const q = block + 4;
   for (int64_t i = 0; i < kBlockElements / 2; ++i) {
     out[i] = d * static_cast<float>(q[i] & 15) + m;
@@ -71,19 +55,50 @@ inline void BlockQ4_1(const uint8_t* __restrict block, float* __restrict out) {
   }
 }
 
+// The fifth bit of element i is bit i of `high`; 0 or 16.
+inline int FifthBit(uint32_t high, int64_t i) { return static_cast<int>(high >> i & 1) << 4; }
+
+inline void BlockQ5_0(const uint8_t* __restrict block, float* __restrict out) {
+  const float d = LoadHalf(block);
+  const auto high = LoadUnaligned<uint32_t>(block + 2);
+  const uint8_t* const q = block + 6;
+  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
+    out[i] = d * static_cast<float>(((q[i] & 15) | FifthBit(high, i)) - 16);
+  }
+  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
+    out[i + kBlockElements / 2] =
+        d * static_cast<float>(((q[i] >> 4) | FifthBit(high, i + kBlockElements / 2)) - 16);
+  }
+}
+
+inline void BlockQ5_1(const uint8_t* __restrict block, float* __restrict out) {
+  const float d = LoadHalf(block);
+  const float m = LoadHalf(block + 2);
+  const auto high = LoadUnaligned<uint32_t>(block + 4);
+  const uint8_t* const q = block + 8;
+  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
+    out[i] = d * static_cast<float>((q[i] & 15) | FifthBit(high, i)) + m;
+  }
+  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
+    out[i + kBlockElements / 2] =
+        d * static_cast<float>((q[i] >> 4) | FifthBit(high, i + kBlockElements / 2)) + m;
+  }
+}
+
 // Whole blocks straight to `out`; a block that is only partly asked for by way of a buffer.
-template <int64_t kBlockBytes, void (*kBlock)(const uint8_t*, float*)>
+template <int64_t kBlockBytes, void (*kBlock)(const uint8_t*, float*),
+          int64_t kElements = kBlockElements>
 inline void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
   int64_t col = col_begin;
   while (col < col_end) {
-    const int64_t block = col / kBlockElements;
-    const int64_t first = col - block * kBlockElements;
-    const int64_t n = std::min(kBlockElements - first, col_end - col);
+    const int64_t block = col / kElements;
+    const int64_t first = col - block * kElements;
+    const int64_t n = std::min(kElements - first, col_end - col);
     const uint8_t* const bytes = row + block * kBlockBytes;
-    if (n == kBlockElements) {
+    if (n == kElements) {
       kBlock(bytes, out);
     } else {
-      float whole[kBlockElements];
+      float whole[kElements];
       kBlock(bytes, whole);
       std::memcpy(out, whole + first, static_cast<size_t>(n) * sizeof(float));
     }
@@ -108,6 +123,16 @@ std::string_view StorageTypeName(StorageType type) {
       return "Q4_0";
     case StorageType::kQ4_1:
       return "Q4_1";
+    case StorageType::kQ5_0:
+      return "Q5_0";
+    case StorageType::kQ5_1:
+      return "Q5_1";
+    case StorageType::kQ4_K:
+      return "Q4_K";
+    case StorageType::kQ5_K:
+      return "Q5_K";
+    case StorageType::kQ6_K:
+      return "Q6_K";
   }
   return "unknown";
 }
@@ -134,6 +159,24 @@ void DequantizeRow(StorageType type, const uint8_t* row, int64_t col_begin, int6
       return;
     case StorageType::kQ4_1:
       Blocks<20, BlockQ4_1>(row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ5_0:
+      Blocks<22, BlockQ5_0>(row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ5_1:
+      Blocks<24, BlockQ5_1>(row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ4_K:
+      Blocks<internal::kBytesQ4_K, internal::DequantizeBlockQ4_K, internal::kSuperBlockElements>(
+          row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ5_K:
+      Blocks<internal::kBytesQ5_K, internal::DequantizeBlockQ5_K, internal::kSuperBlockElements>(
+          row, col_begin, col_end, out);
+      return;
+    case StorageType::kQ6_K:
+      Blocks<internal::kBytesQ6_K, internal::DequantizeBlockQ6_K, internal::kSuperBlockElements>(
+          row, col_begin, col_end, out);
       return;
   }
 }

@@ -12,7 +12,11 @@ namespace kvfold {
 //   Q8_0   d, then int8 q[32]     d * q
 //   Q4_0   d, then 16 bytes       d * (q - 8)
 //   Q4_1   d, m, then 16 bytes    d * q + m
-// where the low half of byte j is q of element j, the high half that of element j + 16.
+//   Q5_0   d, h, then 16 bytes    d * (q - 16)
+//   Q5_1   d, m, h, then 16 bytes d * q + m
+// where the low half of byte j is q of element j, the high half that of element j + 16, and bit i
+// of the four bytes h is the fifth bit of q of element i; or, of the "K" types, in blocks of 256
+// elements (dequantize_k.h).
 //
 // out[c - col_begin] = element c of the row that is stored from `row` on, for the columns
 // [col_begin, col_end), which need not begin or end with a block. `row` need not be aligned.
