@@ -6,13 +6,19 @@
 //
 //   block  = [layers of the group][n_kv_heads] heads
 //   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32;
-//   padded to 64 bytes K tile = [head_dim / p][kBlockTokens][p]     element (position t, dim d) at
-//   (d / p * kBlockTokens + t) * p + d % p V tile = [kBlockTokens / p][head_dim][p]     element
-//   (position t, dim d) at (t / p * head_dim + d) * p + t % p
+//            padded to 64 bytes
 //
-// p (`interleave`) is 1 where kernels multiply in f32 and 2 where they multiply pairs of bf16: each
-// tile is then the right-hand side of a matrix product as the processor reads it, and nothing is
-// repacked. K is stored after RoPE. An int8 element stands for element * scale of its position and
+// Element (position t, dim d) of a tile is at KeyElement(t, d), ValueElement(t, d). With p =
+// `interleave`:
+//
+//   p = 1, 2           K tile = [head_dim / p][kBlockTokens][p], V tile = [kBlockTokens / p]
+//                      [head_dim][p]
+//   p = kRowMajorTiles both tiles = [kBlockTokens][head_dim]
+//
+// p is 1 where a CPU multiplies in f32 and 2 where it multiplies pairs of bf16: each tile is then
+// the right-hand side of a matrix product as the processor reads it, and nothing is repacked. GPUs
+// take rows: what they read at a time is 16 bytes of a row, and their matrix units transpose on
+// loading. K is stored after RoPE. An int8 element stands for element * scale of its position and
 // head. Unwritten positions are zero bytes or stale: kernels mask them, and stale bytes are never
 // NaN or infinity (only finite values are ever written).
 #pragma once
@@ -25,6 +31,7 @@
 namespace kvfold {
 
 inline constexpr int64_t kBlockTokens = 128;
+inline constexpr int64_t kRowMajorTiles = 0;  // a KvLayout::interleave
 
 // Layers that see the same span of positions.
 struct LayerGroup {
@@ -37,8 +44,16 @@ struct KvLayout {
   int64_t n_kv_heads = 0;  // of this rank
   int64_t head_dim = 0;
   DType dtype = DType::kF32;  // kF32, kBF16, kI8
-  int64_t interleave = 1;     // p above
+  int64_t interleave = 1;     // p above: 1, 2 or kRowMajorTiles
 
+  int64_t KeyElement(int64_t slot, int64_t dim) const {  // slot: position within the block
+    const int64_t p = interleave == kRowMajorTiles ? head_dim : interleave;
+    return (dim / p * kBlockTokens + slot) * p + dim % p;
+  }
+  int64_t ValueElement(int64_t slot, int64_t dim) const {
+    const int64_t p = interleave == kRowMajorTiles ? 1 : interleave;
+    return (slot / p * head_dim + dim) * p + slot % p;
+  }
   int64_t tile_bytes() const;  // of one K or V tile
   int64_t head_bytes() const;  // K tile, V tile, scales, padding
   int64_t layer_bytes() const { return head_bytes() * n_kv_heads; }

@@ -44,9 +44,11 @@ namespace {
 void CheckLayout(const KvLayout& layout) {
   KVFOLD_CHECK(layout.n_kv_heads > 0 && layout.head_dim > 0, "n_kv_heads", layout.n_kv_heads,
                "head_dim", layout.head_dim);
-  KVFOLD_CHECK(layout.interleave == 1 || layout.interleave == 2, "interleave", layout.interleave);
-  KVFOLD_CHECK(layout.head_dim % layout.interleave == 0, "head_dim", layout.head_dim, "interleave",
-               layout.interleave);
+  KVFOLD_CHECK(
+      layout.interleave == 1 || layout.interleave == 2 || layout.interleave == kRowMajorTiles,
+      "interleave", layout.interleave);
+  KVFOLD_CHECK(layout.interleave == kRowMajorTiles || layout.head_dim % layout.interleave == 0,
+               "head_dim", layout.head_dim, "interleave", layout.interleave);
   KVFOLD_CHECK(layout.dtype != DType::kI32, "dtype", DTypeName(layout.dtype));
 }
 

@@ -74,14 +74,21 @@ class KvCacheModelTest : public testing::TestWithParam<Case> {
   template <typename Use>
   void ForEachElement(const KvView& view, int64_t position, int64_t head, const Use& use) {
     const int64_t element_bytes = DTypeBytes(layout_.dtype);
-    const int64_t p = layout_.interleave;
+    // Row-major tiles are keys in one run of all dims and values in runs of one position.
+    const bool rows = layout_.interleave == kRowMajorTiles;
+    const int64_t p = rows ? kHeadDim : layout_.interleave;
+    const int64_t pv = rows ? 1 : layout_.interleave;
     const int64_t t = position % 128;
     std::byte* const base = view.Head(position / 128, head);
     std::byte* const v_tile = base + 128 * kHeadDim * element_bytes;
     for (int64_t d = 0; d < kHeadDim; ++d) {
-      use(base + ((d / p * 128 + t) * p + d % p) * element_bytes, element_bytes, d);
-      use(v_tile + ((t / p * kHeadDim + d) * p + t % p) * element_bytes, element_bytes,
-          kHeadDim + d);
+      const int64_t k_at = (d / p * 128 + t) * p + d % p;
+      const int64_t v_at = (t / pv * kHeadDim + d) * pv + t % pv;
+      if (layout_.KeyElement(t, d) != k_at || layout_.ValueElement(t, d) != v_at) {
+        ADD_FAILURE() << "slot " << t << ", dim " << d;
+      }
+      use(base + k_at * element_bytes, element_bytes, d);
+      use(v_tile + v_at * element_bytes, element_bytes, kHeadDim + d);
     }
     if (layout_.dtype != DType::kI8) return;
     std::byte* const scales = base + 2 * 128 * kHeadDim;
@@ -309,7 +316,9 @@ TEST_P(KvCacheModelTest, EqualsPlainArrays) {
 INSTANTIATE_TEST_SUITE_P(Layouts, KvCacheModelTest,
                          testing::Values(Case{DType::kF32, 1, 1}, Case{DType::kF32, 1, 2},
                                          Case{DType::kBF16, 2, 3}, Case{DType::kBF16, 2, 4},
-                                         Case{DType::kI8, 1, 5}, Case{DType::kI8, 2, 6}),
+                                         Case{DType::kI8, 1, 5}, Case{DType::kI8, 2, 6},
+                                         Case{DType::kBF16, kRowMajorTiles, 7},
+                                         Case{DType::kI8, kRowMajorTiles, 8}),
                          [](const auto& param_info) {
                            return std::string(DTypeName(param_info.param.dtype)) + "_p" +
                                   std::to_string(param_info.param.interleave) + "_seed" +

@@ -18,13 +18,16 @@ void HeadTiles::Store() const { backend_.Upload(device_, bytes_.data(), layout_.
 
 int64_t HeadTiles::KeyAt(int64_t slot, int64_t dim) const {
   const int64_t p = layout_.interleave;
-  return ((dim / p * kBlockTokens + slot) * p + dim % p) * DTypeBytes(layout_.dtype);
+  const int64_t element = p == kRowMajorTiles ? slot * layout_.head_dim + dim
+                                              : (dim / p * kBlockTokens + slot) * p + dim % p;
+  return element * DTypeBytes(layout_.dtype);
 }
 
 int64_t HeadTiles::ValueAt(int64_t slot, int64_t dim) const {
   const int64_t p = layout_.interleave;
-  return kBlockTokens * layout_.head_dim * DTypeBytes(layout_.dtype) +
-         ((slot / p * layout_.head_dim + dim) * p + slot % p) * DTypeBytes(layout_.dtype);
+  const int64_t element = p == kRowMajorTiles ? slot * layout_.head_dim + dim
+                                              : (slot / p * layout_.head_dim + dim) * p + slot % p;
+  return (kBlockTokens * layout_.head_dim + element) * DTypeBytes(layout_.dtype);
 }
 
 float HeadTiles::Read(int64_t at) const {
