@@ -1,0 +1,135 @@
+"""The GPU check's rehearsal, and the page made of its raw files: nothing there that was not measured."""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(sys.argv.pop(1))
+REPORT = [sys.executable, "-B", str(ROOT / "scripts/gpu_report.py")]
+
+
+def run(**changes):
+    made = {"tokens": 131072, "chunk": 256, "ranks": 1, "pretended": False, "fold_s": 28.5, "tokens_per_s": 4599.0,
+            "decode_tokens_per_s": 100.0, "linear": {"gflops": 650e3, "ceiling_gflops": 760e3, "fraction": 0.855},
+            "attention": {"gflops": 400e3, "ceiling_gflops": 760e3, "fraction": 0.526}, "planned_bytes": [33e9], "peak_bytes": [34e9]}
+    return {**made, **changes}
+
+
+class Page(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.raw = pathlib.Path(folder.name) / "raw"
+        self.raw.mkdir()
+        self.out = pathlib.Path(folder.name) / "gpu.md"
+
+    def piece(self, name, *steps, **more):
+        content = {"commit": "abc", "rehearsal": False, "piece": name, "date": "2026-01-02T03:04:05+00:00", "steps": list(steps), **more}
+        (self.raw / f"{name}.json").write_text(json.dumps(content))
+
+    def report(self, *options):
+        return subprocess.run([*REPORT, "--raw", self.raw, "--out", self.out, *options], capture_output=True, text=True, timeout=60)
+
+    def test_says_what_is_owed(self):
+        self.assertEqual(self.report().returncode, 0)
+        self.assertIn("Nothing has been measured yet", self.out.read_text())
+        self.piece("bench_8b_128k", {"name": "bf16", "seconds": 1, "result": run()})
+        self.report()
+        self.assertIn("Still owed: machine, conformance", self.out.read_text())
+
+    def test_a_fold_stands_beside_its_aim(self):
+        self.piece("bench_8b_128k", {"name": "bf16", "result": {"runs": [run(), run(chunk=512)]}})
+        self.report()
+        self.assertIn("| bf16 | 131072 | 256 | 28.50 | 30 | 4599 | 650 | 400 | 760 | 10.00 | 34.0 |", self.out.read_text())
+        self.assertIn("| bf16 | 131072 | 512 | 28.50 |  |", self.out.read_text())
+
+    def test_a_failed_step_is_told(self):
+        self.piece("exact", {"name": "llama f32", "measure": "largest", "difference": 0.5, "tolerance": 1e-4, "failed": "logits differ"},
+                   {"name": "other", "left_out": "no such thing here"})
+        self.report()
+        self.assertIn("| llama f32 | largest | 0.5 | 0.0001 | **failed**: logits differ |", self.out.read_text())
+        self.assertIn("left out: no such thing here", self.out.read_text())
+
+    def test_the_papers_loop_stands_beside_ours(self):
+        self.piece("bench_8b_128k", {"name": "bf16", "result": run()})
+        self.piece("baseline_hf", {"name": "chunk 256", "result": {"tokens": 131072, "chunk": 256, "fold_s": 57.0, "peak_bytes": 36e9}})
+        self.report()
+        self.assertIn("| 131072 | 256 | 57.0 | 28.5 | 2.00 | 36.0 |", self.out.read_text())
+
+    def test_refuses_a_rehearsal(self):
+        self.piece("bench_8b", rehearsal=True)
+        result = self.report()
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("rehearsal", result.stderr)
+        self.assertFalse(self.out.exists())
+
+    def test_check_finds_another_page(self):
+        self.report()
+        self.assertEqual(self.report("--check").returncode, 0)
+        self.out.write_text(self.out.read_text() + "128K tokens in 1 s\n")
+        self.assertEqual(self.report("--check").returncode, 1)
+
+    def test_the_committed_page_is_what_its_raw_files_say(self):
+        done = subprocess.run([*REPORT, "--check"], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+
+class Check(unittest.TestCase):
+    def check(self, *arguments):
+        return subprocess.run([ROOT / "scripts/gpu_check.sh", *arguments], capture_output=True, text=True, timeout=100)
+
+    def test_rehearsal_of_the_quick_pieces(self):
+        with tempfile.TemporaryDirectory() as out:
+            result = self.check("--rehearse", "--out", out, "--kvfold", BUILD / "launcher/kvfold", "--tests", BUILD / "tests",
+                                "machine", "exact", "ranks", "share_70b")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            exact = json.loads((pathlib.Path(out) / "exact.json").read_text())
+            self.assertTrue(exact["rehearsal"])
+            self.assertTrue(all(step["difference"] <= step["tolerance"] for step in exact["steps"]))
+            share = json.loads((pathlib.Path(out) / "share_70b.json").read_text())
+            self.assertTrue(all(one["pretended"] for one in share["steps"][0]["result"]["runs"]), share)
+
+    def test_a_missing_executable_is_a_failed_start(self):
+        result = self.check("--rehearse", "--out", "/nonexistent", "--kvfold", "/nonexistent/kvfold")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("no executable /nonexistent/kvfold", result.stderr)
+
+    def test_an_unknown_piece_is_named(self):
+        result = self.check("--list", "bench_9b")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("no piece 'bench_9b'", result.stderr)
+
+    def test_lists_commands_of_a_gpu(self):
+        result = self.check("--list", "bench_8b_128k")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("--random-weights llama-3.1-8b --tokens 131072", result.stdout)
+        self.assertIn("--device cuda", result.stdout)
+
+    def test_nan_is_no_small_difference(self):
+        import array
+        sys.path.insert(0, str(ROOT / "scripts/lib"))
+        spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts/lib/gpu_check.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with tempfile.TemporaryDirectory() as folder:
+            def npy(name, values):
+                path = pathlib.Path(folder) / name
+                path.write_bytes(b"\x93NUMPY\x01\x00" + (6).to_bytes(2, "little") + b"header" + array.array("f", values).tobytes())
+                return path
+            want = npy("want", [1.0, 2.0])
+            self.assertEqual(module.difference(npy("same", [1.0, 2.0]), want, "largest"), 0)
+            self.assertEqual(module.difference(npy("sign", [1.0, -2.0]), want, "largest"), 4)
+            for measure in ("largest", "relative"):
+                for values in ([float("nan"), 2.0], [1.0, float("nan")]):
+                    self.assertEqual(module.difference(npy("nan", values), want, measure), float("inf"))
+            with self.assertRaises(ValueError):
+                module.difference(npy("short", [1.0]), want, "largest")
+
+
+if __name__ == "__main__":
+    unittest.main()
