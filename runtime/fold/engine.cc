@@ -75,8 +75,18 @@ void Engine::Follow() {
   }
 }
 
+void Engine::Fork(const PlannedFork& planned) {
+  const auto parent = sequences_.find(planned.parent);
+  KVFOLD_CHECK(parent != sequences_.end() && !sequences_.contains(planned.id), "fork", planned.id,
+               "parent", planned.parent);
+  KVFOLD_CHECK(parent->second->length() == planned.length, "fork", planned.id, "parent",
+               planned.parent, "length", parent->second->length(), "planned", planned.length);
+  sequences_[planned.id] = parent->second->Fork();
+}
+
 std::vector<RowStats> Engine::Execute(const StepPlan& plan, const LogitSink& sink) {
   for (const int64_t id : plan.releases) sequences_.erase(id);
+  for (const PlannedFork& planned : plan.forks) Fork(planned);
 
   // Tickets are dropped last first if anything below fails: the vector is unwound by hand.
   std::vector<PendingChunk> chunks;

@@ -57,6 +57,7 @@ class Engine {
   const EngineOptions& options() const { return options_; }
   const ModelConfig& config() const { return config_; }
   int64_t cache_bytes() const { return pool_.allocated_bytes(); }
+  const KvPool& pool() const { return pool_; }
   StepTimings& timings() { return context_.timings; }
   int64_t workspace_bytes() const { return context_.memory.bytes(); }
 
@@ -72,6 +73,7 @@ class Engine {
 
  private:
   std::vector<RowStats> Execute(const StepPlan& plan, const LogitSink& sink);
+  void Fork(const PlannedFork& planned);
   std::vector<RowStats> Logits(const StepPlan& plan, const LogitSink& sink);
 
   const ModelConfig& config_;

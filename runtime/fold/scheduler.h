@@ -1,6 +1,9 @@
 // runtime/fold/scheduler.h: requests through an engine, on rank 0: each folds its prompt chunk by
 // chunk and then decodes; those that decode ride along in the steps of those that fold. A request's
 // chunks are cut from its own start, whatever rides beside it.
+//
+// Requests that begin alike fold that once: a sequence of its own holds the shared prefix, each of
+// them forks it, and the last one takes it over. Their results have the bits that they have alone.
 #pragma once
 
 #include <cstdint>
@@ -31,14 +34,29 @@ struct Completion {
   std::vector<TokenId> tokens;
   std::string finish_reason;  // "stop": end of text or a stop string; "length": max_new_tokens
   int64_t prompt_tokens = 0;
-  int64_t chunks = 0;
-  double fold_s = 0.0;    // from the first chunk's start to the first new token
-  double decode_s = 0.0;  // from there to the last
+  int64_t shared_tokens = 0;  // of the prompt: folded for another request before
+  int64_t chunks = 0;         // folded for this one
+  double fold_s = 0.0;        // from the first chunk's start to the first new token
+  double decode_s = 0.0;      // from there to the last
 };
 
 struct SchedulerOptions {
   int64_t chunk = 256;
   std::vector<int64_t> eos_ids;
+  // Requests that run together; 0: as many as the engine has sequences. A shared prefix takes a
+  // sequence too.
+  int64_t concurrency = 0;
+};
+
+// What was folded and decoded. A step's seconds are dealt to fold and decode by their rows.
+struct FoldTotals {
+  int64_t folded_tokens = 0;
+  int64_t chunks = 0;
+  int64_t shared_tokens = 0;   // of prompts, that were not folded again
+  int64_t new_tokens = 0;      // but for ends of text
+  int64_t decoded_tokens = 0;  // rows of new tokens: a request's first one comes with the fold
+  double fold_s = 0.0;
+  double decode_s = 0.0;
 };
 
 class Scheduler {
@@ -46,9 +64,15 @@ class Scheduler {
   struct Callbacks {
     std::function<void(const Completion&)> done;
     std::function<void(int64_t chunk, int64_t n_chunks, int64_t tokens_done)>
-        folded;  // after every chunk; may be empty
+        folded;  // after every chunk folded for this request; may be empty
     std::function<void(std::string_view piece)>
         text;  // whole characters as they come; not called where `stop` is set; may be empty
+    std::function<void(std::span<const float>)>
+        logits;  // every row that a token is drawn from; may be empty
+  };
+  struct Submission {
+    Request request;
+    Callbacks callbacks;
   };
 
   // `tokenizer` may be null: then there is no text and no stop string. All must outlive it.
@@ -58,20 +82,32 @@ class Scheduler {
 
   // Positions that a request takes in the cache: its last new token is never fed back.
   static int64_t CacheTokens(const Request& request);
-  // Throws InputError where a request can never run: an empty prompt, a token outside the
-  // vocabulary, more positions than the cache holds.
-  void Check(const Request& request) const;
+  // Throws InputError where a request can never run on a cache of max_tokens positions: an empty
+  // prompt, a token outside the vocabulary, more positions than the cache holds.
+  static void Check(const Request& request, const ModelConfig& config, int64_t max_tokens);
   // Takes a request; it starts when there is room, in the order of submission. Throws as Check
   // does.
   void Submit(Request request, Callbacks callbacks);
+  // Takes requests that fold once what they all begin with. Returns how many tokens that is: 0
+  // where they have no whole chunk in common or the engine has no sequence for it. Throws as Check
+  // does, and then has taken none.
+  int64_t SubmitTogether(std::vector<Submission> submissions);
   // One step over all that run. False where nothing is left to do.
   bool Step();
 
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  const FoldTotals& totals() const { return totals_; }
 
  private:
   struct Running;
+  struct Prefix;
+  struct Planned;
   void Admit();
+  bool AdmitFork(Running& next);
+  bool HasRoom(int64_t n_sequences, int64_t cache_tokens) const;
+  Planned PlanStep();
+  void Account(const Planned& planned, double seconds);
+  void Release(const Running& finished);
   void Finish(Running& running, const char* reason);
   void TakeToken(Running& running, std::span<const float> logits);
 
@@ -79,11 +115,15 @@ class Scheduler {
   EmbeddingSource& embeddings_;
   const Tokenizer* tokenizer_;
   SchedulerOptions options_;
+  FoldTotals totals_;
   int64_t next_id_ = 0;
   int64_t reserved_tokens_ = 0;
   std::deque<std::unique_ptr<Running>> waiting_;
   std::list<std::unique_ptr<Running>> running_;
-  std::vector<int64_t> releases_;
+  // The prefix that the next of waiting_ fork; one at a time, since they wait in a row.
+  std::shared_ptr<Prefix> prefix_;
+  std::vector<int64_t> releases_;  // of the next step
+  std::vector<PlannedFork> forks_;
 };
 
 }  // namespace kvfold

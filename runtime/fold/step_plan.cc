@@ -2,6 +2,8 @@
 
 #include <span>
 
+#include "comm/error.h"
+
 namespace kvfold {
 namespace {
 
@@ -11,10 +13,27 @@ struct Header {
   int64_t stop = 0;
   int64_t logit_use = 0;
   int64_t n_releases = 0;
+  int64_t n_forks = 0;
   int64_t n_sequences = 0;
   int64_t n_targets = 0;
   int64_t n_embeddings = 0;
 };
+
+// More elements than any plan has: a count beyond it is no count.
+constexpr int64_t kMostElements = int64_t{1} << 40;
+
+void Check(const Header& header) {
+  for (const int64_t n : {header.n_releases, header.n_forks, header.n_sequences, header.n_targets,
+                          header.n_embeddings}) {
+    if (n < 0 || n > kMostElements)
+      throw CommError(fmt::format("a step plan of rank 0 counts {} elements of a kind", n));
+  }
+  const int64_t last = static_cast<int64_t>(LogitUse::kStatistics);
+  if (header.stop < 0 || header.stop > 1 || header.logit_use < 0 || header.logit_use > last) {
+    throw CommError(fmt::format("a step plan of rank 0 has stop {} and logit use {}", header.stop,
+                                header.logit_use));
+  }
+}
 
 template <typename T>
 void BroadcastVector(Communicator& communicator, std::vector<T>& elements, int64_t n) {
@@ -43,13 +62,16 @@ int64_t StepPlan::wanted_rows() const {
 
 void BroadcastPlan(Communicator& communicator, StepPlan& plan) {
   if (communicator.size() == 1) return;
-  Header header{plan.stop ? 1 : 0,    static_cast<int64_t>(plan.logit_use),
-                Count(plan.releases), Count(plan.sequences),
-                Count(plan.targets),  Count(plan.embeddings)};
+  Header header{plan.stop ? 1 : 0,     static_cast<int64_t>(plan.logit_use),
+                Count(plan.releases),  Count(plan.forks),
+                Count(plan.sequences), Count(plan.targets),
+                Count(plan.embeddings)};
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&header, 1)), 0);
+  Check(header);
   plan.stop = header.stop != 0;
   plan.logit_use = static_cast<LogitUse>(header.logit_use);
   BroadcastVector(communicator, plan.releases, header.n_releases);
+  BroadcastVector(communicator, plan.forks, header.n_forks);
   BroadcastVector(communicator, plan.sequences, header.n_sequences);
   BroadcastVector(communicator, plan.targets, header.n_targets);
   BroadcastVector(communicator, plan.embeddings, header.n_embeddings);

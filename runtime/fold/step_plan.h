@@ -17,6 +17,13 @@ struct PlannedSequence {
   int64_t n_logit_rows = 0;  // logits are wanted for the last so many of them
 };
 
+// A new sequence that goes on where another one stands.
+struct PlannedFork {
+  int64_t id = 0;      // of the new sequence
+  int64_t parent = 0;  // goes on unchanged
+  int64_t length = 0;  // tokens that the parent holds
+};
+
 enum class LogitUse : int64_t {
   kNone,
   kGather,      // whole rows of logits, to rank 0's sink
@@ -26,7 +33,8 @@ enum class LogitUse : int64_t {
 struct StepPlan {
   bool stop = false;  // no more plans follow; all else is empty
   LogitUse logit_use = LogitUse::kNone;
-  std::vector<int64_t> releases;  // sequences that end before this step
+  std::vector<int64_t> releases;   // sequences that end before this step
+  std::vector<PlannedFork> forks;  // made after the releases, in this order, before the step
   std::vector<PlannedSequence> sequences;
   std::vector<int32_t> targets;   // kStatistics: by wanted row
   std::vector<float> embeddings;  // [rows, hidden], the sequences' tokens one after the other
@@ -36,7 +44,7 @@ struct StepPlan {
 };
 
 // Rank 0's plan to every rank. On rank 0 `plan` is read, elsewhere it is replaced. Throws
-// CommError.
+// CommError, also where what arrives is no plan.
 void BroadcastPlan(Communicator& communicator, StepPlan& plan);
 
 }  // namespace kvfold

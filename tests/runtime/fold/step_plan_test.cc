@@ -15,6 +15,12 @@ void ExpectSame(const StepPlan& got, const StepPlan& want) {
   EXPECT_EQ(got.stop, want.stop);
   EXPECT_EQ(got.logit_use, want.logit_use);
   EXPECT_EQ(got.releases, want.releases);
+  ASSERT_EQ(got.forks.size(), want.forks.size());
+  for (size_t i = 0; i < want.forks.size(); ++i) {
+    EXPECT_EQ(got.forks[i].id, want.forks[i].id);
+    EXPECT_EQ(got.forks[i].parent, want.forks[i].parent);
+    EXPECT_EQ(got.forks[i].length, want.forks[i].length);
+  }
   ASSERT_EQ(got.sequences.size(), want.sequences.size());
   for (size_t i = 0; i < want.sequences.size(); ++i) {
     EXPECT_EQ(got.sequences[i].id, want.sequences[i].id);
@@ -39,6 +45,7 @@ TEST(StepPlanTest, EveryRankGetsRankZerosPlan) {
   std::vector<StepPlan> plans(5);
   plans[0].logit_use = LogitUse::kStatistics;
   plans[0].releases = {3, -1, int64_t{1} << 40};
+  plans[0].forks = {{4, 1, 0}, {int64_t{1} << 60, 4, int64_t{1} << 41}};
   plans[0].sequences = {{1, 0, 2, 0}, {int64_t{1} << 50, 123456789012, 1, 1}};
   plans[0].targets = {0, 2147483647};
   plans[0].embeddings = {1.5f, -0.0f, std::numeric_limits<float>::quiet_NaN(),
