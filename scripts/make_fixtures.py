@@ -39,7 +39,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from lib.fixture_models import GGUF_TWINS, fixtures
+from lib.fixture_models import GGUF_TWINS, QUANTISED_TYPES, fixtures, quantised_fixture
 
 GREEDY_STEPS = 32
 GREEDY_MARGIN = 1e-3  # ten times the tolerance of the logits, so that no rounding changes a greedy text
@@ -249,6 +249,42 @@ def llama3_rope_factors(config):
     return np.array(factors, dtype=np.float32)
 
 
+def start_gguf(path, name, config, file_type):
+    """A writer with all that the head of a Llama says."""
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim", config["hidden_size"] // heads)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_rope_dimension_count(head_dim)
+    if head_dim != config["hidden_size"] // heads:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_file_type(file_type)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("llama-bpe")
+    writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])
+    writer.add_token_types([gguf.TokenType.NORMAL] * config["vocab_size"])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    return writer
+
+
+def finish_gguf(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def make_gguf_twin(name, fixture, root):
     """Writes the fixture again as a .gguf file, with the same text and references, and reads it back by transformers."""
     source, folder = root / fixture.name, root / name
@@ -259,29 +295,7 @@ def make_gguf_twin(name, fixture, root):
     shutil.copytree(source / "reference", folder / "reference", ignore=shutil.ignore_patterns("switches.json"))
 
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    head_dim = config.get("head_dim", config["hidden_size"] // heads)
-    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
-    writer.add_name(fixture.name)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
-    writer.add_rope_dimension_count(head_dim)
-    if head_dim != config["hidden_size"] // heads:
-        writer.add_key_length(head_dim)
-        writer.add_value_length(head_dim)
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("llama-bpe")
-    writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])
-    writer.add_token_types([gguf.TokenType.NORMAL] * config["vocab_size"])
-    writer.add_bos_token_id(config["bos_token_id"])
-    writer.add_eos_token_id(config["eos_token_id"])
+    writer = start_gguf(folder / "model.gguf", fixture.name, config, gguf.LlamaFileType.ALL_F32)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     for hf_name, tensor in sorted(state.items()):
         value = tensor.numpy()
@@ -293,10 +307,7 @@ def make_gguf_twin(name, fixture, root):
     factors = llama3_rope_factors(config) if config["rope_scaling"] else None
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish_gguf(writer)
 
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, gguf_file="model.gguf", dtype=torch.float32, attn_implementation="eager"
@@ -313,6 +324,68 @@ def make_gguf_twin(name, fixture, root):
     assert generate_greedily(model, tokens)[0] == greedy["tokens"], f"{name}: the .gguf file's greedy text is another"
     np.save(folder / "reference" / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
     report(folder, f"logits read back within {difference:.1e} of {fixture.name}'s")
+
+
+# By type: where its scale and its minimum stand in a block, what the minimum must be of the scale so that values are around
+# zero, and the deviation of the values of random bytes, in scales.
+RANDOM_BLOCKS = {
+    "Q8_0": (0, None, 0, 74), "Q5_0": (0, None, 0, 9.2), "Q5_1": (0, 2, -15.5, 9.2),
+    "Q4_K": (0, 2, 7.5, 257), "Q5_K": (0, 2, 15.5, 530), "Q6_K": (208, None, 0, 1370),
+}  # fmt: skip
+
+
+def random_blocks(kind, n_rows, n_columns, deviation, random):
+    """Rows of random blocks whose values have about this deviation: gguf-py reads the K types but does not write them."""
+    block_elements, block_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    blocks = random.integers(0, 256, (n_rows * n_columns // block_elements, block_bytes), dtype=np.uint8)
+    place, minimum_place, minimum, spread = RANDOM_BLOCKS[kind]
+    scale = (deviation / spread * random.uniform(0.7, 1.3, len(blocks))).astype("<f2")
+    blocks[:, place : place + 2] = scale.view(np.uint8).reshape(-1, 2)
+    if minimum_place is not None:
+        minima = (minimum * scale.astype(np.float32)).astype("<f2")
+        blocks[:, minimum_place : minimum_place + 2] = minima.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(n_rows, -1)
+
+
+def make_quantised(fixture, types, root):
+    """A .gguf file of quantised weights; the reference is transformers on what gguf-py makes of them."""
+    config, folder = fixture.config, root / fixture.name
+    with torch.device("meta"):
+        bare = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**config))
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "reference").mkdir(parents=True)
+    while True:
+        random = np.random.default_rng(fixture.seed)
+        tokens = random.integers(0, config["vocab_size"], fixture.n_tokens).tolist()
+        state, stored = draw_weights(bare, fixture), {}
+        for name, tensor in state.items():
+            kind = next((kind for ending, kind in types.items() if name.endswith(ending)), None)
+            if kind is None:
+                stored[name] = tensor.numpy(), None
+                continue
+            deviation = fixture.embedding_gain if "embed" in name else 1.5 / math.sqrt(tensor.shape[1])
+            data = random_blocks(kind, *tensor.shape, deviation, random)
+            stored[name] = data, gguf.GGMLQuantizationType[kind]
+            state[name] = torch.from_numpy(gguf.quants.dequantize(*stored[name]))
+        model = build_model(config, state)
+        logits = logits_of(model, tokens)
+        rounding = float(np.abs(logits_of(build_model(config, state).double(), tokens) - logits).max())
+        greedy, margin = generate_greedily(model, tokens)
+        if margin > GREEDY_MARGIN and rounding < ROUNDING:
+            break
+        fixture.seed += 1
+    writer = start_gguf(folder / "model.gguf", fixture.name, config, gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, (data, kind) in sorted(stored.items()):
+        heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
+        if heads is not None:
+            data = permute_rows(data, config[heads])
+        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(data), raw_dtype=kind)
+    finish_gguf(writer)
+    write_json(folder / "reference" / "tokens.json", tokens)
+    np.save(folder / "reference" / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
+    write_json(folder / "reference" / "greedy.json", {"tokens": greedy, "margin": float(f"{margin:.4g}")})
+    report(folder, f"seed {fixture.seed}, margin {margin:.4f}, rounding {rounding:.1e}")
 
 
 def check_fixture(made, committed):
@@ -348,13 +421,17 @@ def main():
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
     known = {fixture.name: fixture for fixture in fixtures()}
-    unknown = set(arguments.names) - set(known) - set(GGUF_TWINS)
+    quantised = quantised_fixture()
+    unknown = set(arguments.names) - set(known) - set(GGUF_TWINS) - {quantised.name}
     if unknown:
         parser.error(f"unknown fixtures: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as elsewhere:
         out = pathlib.Path(elsewhere) if arguments.check else arguments.out
-        wanted = arguments.names or [*known, *GGUF_TWINS]
+        wanted = arguments.names or [*known, *GGUF_TWINS, quantised.name]
         for name in wanted:
+            if name == quantised.name:
+                make_quantised(quantised, QUANTISED_TYPES, out)
+                continue
             source = GGUF_TWINS.get(name, name)
             if source == name or not (out / source).exists():
                 make_fixture(known[source], out)

@@ -335,3 +335,25 @@ def fixtures():
 
 # GGUF twins: the same weights, text and references in the other format.
 GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope"}
+
+# By the end of a tensor's name, how the quantised fixture stores it. Its 768 columns of down_proj are cut among two and three
+# ranks, and the 256 of o_proj among two and four, inside a block of 256.
+QUANTISED_TYPES = {
+    "embed_tokens.weight": "Q6_K",
+    "q_proj.weight": "Q5_0",
+    "k_proj.weight": "Q5_1",
+    "v_proj.weight": "Q8_0",
+    "o_proj.weight": "Q4_K",
+    "gate_proj.weight": "Q4_K",
+    "up_proj.weight": "Q5_K",
+    "down_proj.weight": "Q6_K",
+    "lm_head.weight": "Q5_K",
+}
+
+
+def quantised_fixture():
+    return Fixture(
+        "llama_quantised_gguf",
+        {**LLAMA, **shapes(256, 4, 2, 768, 1, 256), "rope_theta": 10000.0, "rope_scaling": None},
+        100,
+    )

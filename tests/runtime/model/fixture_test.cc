@@ -15,10 +15,21 @@ namespace {
 // apart, and 100 times less than what any switch moves (SwitchTest).
 constexpr double kTolerance = 1e-4;
 
-const char* const kModels[] = {
-    "llama_gqa",  "llama_9_3",          "llama31_rope",   "llama_linear_rope", "llama_tied",
-    "llama_hd64", "llama_hd128",        "llama_hd_other", "mistral_window",    "mistral_full",
-    "qwen2",      "qwen2_mixed_window", "llama_gqa_gguf", "llama31_rope_gguf"};
+const char* const kModels[] = {"llama_gqa",
+                               "llama_9_3",
+                               "llama31_rope",
+                               "llama_linear_rope",
+                               "llama_tied",
+                               "llama_hd64",
+                               "llama_hd128",
+                               "llama_hd_other",
+                               "mistral_window",
+                               "mistral_full",
+                               "qwen2",
+                               "qwen2_mixed_window",
+                               "llama_gqa_gguf",
+                               "llama31_rope_gguf",
+                               "llama_quantised_gguf"};
 
 std::filesystem::path Model(const std::string& name) {
   const auto folder = FixtureModel(name);
