@@ -12,6 +12,7 @@
 #include "models/chat/jinja_parser.h"
 #include "models/checkpoint/gguf_file.h"
 #include "models/checkpoint/mapped_file.h"
+#include "models/json_file.h"
 #include "models/quoted.h"
 #include "models/tokenizer/utf8.h"
 
@@ -19,6 +20,7 @@ namespace kvfold {
 namespace {
 
 constexpr size_t kMostSourceBytes = 1 << 20;
+constexpr uint64_t kMostConfigBytes = uint64_t{16} << 20;
 constexpr std::string_view kTheWay =
     "give the whole text with --prompt, in the form that the model reads";
 
@@ -103,12 +105,7 @@ Source ReadFolder(const std::filesystem::path& folder) {
   std::error_code ignored;
   const std::filesystem::path config_path = folder / "tokenizer_config.json";
   if (std::filesystem::exists(config_path, ignored)) {
-    nlohmann::json config;
-    try {
-      config = nlohmann::json::parse(ReadText(config_path));
-    } catch (const nlohmann::json::exception& error) {
-      throw InputError(fmt::format("{} is not JSON: {}", config_path.string(), error.what()));
-    }
+    const nlohmann::json config = ReadJsonFile(config_path, kMostConfigBytes);
     if (!config.is_object()) {
       throw InputError(fmt::format("{} is no JSON object", config_path.string()));
     }

@@ -109,6 +109,7 @@ RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files) 
                                    file.path(), GgmlTypeName(factors->type)));
     }
     rope.scaling = RopeConfig::Scaling::kFactors;
+    if (factors->bytes == 0) continue;  // CheckModelConfig misses them
     rope.freq_factors.resize(static_cast<size_t>(factors->bytes) / sizeof(float));
     std::memcpy(rope.freq_factors.data(), file.file().data() + factors->offset_bytes,
                 rope.freq_factors.size() * sizeof(float));

@@ -61,7 +61,7 @@ void CheckRope(const RopeConfig& rope, int64_t head_dim, const std::string& file
 void CheckModelConfig(const ModelConfig& config, const std::string& file) {
   CheckRange(file, "num_hidden_layers", config.n_layers, 1, 1 << 12);
   CheckRange(file, "hidden_size", config.hidden, 1, 1 << 20);
-  CheckRange(file, "num_attention_heads", config.n_heads, 1, 1 << 12);
+  CheckRange(file, "num_attention_heads", config.n_heads, 1, 1 << 10);
   CheckRange(file, "num_key_value_heads", config.n_kv_heads, 1, config.n_heads);
   if (config.n_heads % config.n_kv_heads != 0) {
     throw InputError(fmt::format("{}: num_key_value_heads is {}, expected a divisor of {} heads",

@@ -1,6 +1,7 @@
 #include "models/json_file.h"
 
-#include <set>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "comm/error.h"
@@ -12,7 +13,7 @@ namespace kvfold {
 nlohmann::json ParseJson(std::string_view text, const std::string& what) {
   using Json = nlohmann::json;
   constexpr int kMostDepth = 64;
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
   const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > kMostDepth) {
       throw InputError(fmt::format("{}: JSON nested more than {} deep", what, kMostDepth));

@@ -169,10 +169,18 @@ class Evaluator {
     Refuse(e, e.text);
   }
 
-  Value Lookup(const Expression& e) const {
+  // A text that is copied is work too, some 16 bytes as much as an operand.
+  const std::string& Copied(const std::string& text, int64_t line) {
+    Work(text.size() / 16, line);
+    return text;
+  }
+
+  Value Lookup(const Expression& e) {
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
       const auto found = scope->find(e.text);
-      if (found != scope->end()) return found->second;
+      if (found == scope->end()) continue;
+      if (const auto* text = std::get_if<std::string>(&found->second)) Copied(*text, e.line);
+      return found->second;
     }
     // What transformers or Jinja define and this program does not.
     for (const std::string_view other :
@@ -183,10 +191,10 @@ class Evaluator {
     return Undefined{};
   }
 
-  Value Attribute(const Value& value, const std::string& name, const Expression& e) const {
+  Value Attribute(const Value& value, const std::string& name, const Expression& e) {
     if (const auto* message = std::get_if<const ChatMessage*>(&value)) {
       if (name == "role") return (*message)->role;
-      if (name == "content") return (*message)->content;
+      if (name == "content") return Copied((*message)->content, e.line);
       for (const std::string_view method : {"get", "items", "keys", "values", "pop", "update",
                                             "copy", "clear", "setdefault", "popitem", "fromkeys"}) {
         if (name == method) Refuse(e, "the method " + name);
@@ -276,7 +284,11 @@ class Evaluator {
   Value Unary(const Expression& e) {
     const Value value = Evaluate(*e.operands[0]);
     if (e.text == "not") return !IsTrue(value);
-    if (const auto* i = std::get_if<int64_t>(&value)) return -*i;
+    int64_t negated = 0;
+    if (const auto* i = std::get_if<int64_t>(&value);
+        i != nullptr && !__builtin_sub_overflow(int64_t{0}, *i, &negated)) {
+      return negated;
+    }
     Refuse(e, "a '-' before something other than a number");
   }
 
@@ -301,9 +313,10 @@ class Evaluator {
     }
     const auto* a = std::get_if<int64_t>(&left);
     const auto* b = std::get_if<int64_t>(&right);
-    if (a != nullptr && b != nullptr) {  // of at most nine digits: no chain of sums overflows
-      if (e.text == "+") return *a + *b;
-      if (e.text == "-") return *a - *b;
+    if (a != nullptr && b != nullptr) {
+      int64_t result = 0;
+      if (e.text == "+" && !__builtin_add_overflow(*a, *b, &result)) return result;
+      if (e.text == "-" && !__builtin_sub_overflow(*a, *b, &result)) return result;
       if (e.text == "%" && *a >= 0 && *b > 0) return *a % *b;
     }
     Refuse(e, "a '" + e.text + "' of these operands");

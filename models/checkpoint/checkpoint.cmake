@@ -11,6 +11,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/gguf_value.cc
   checkpoint/mapped_checkpoint.cc
   checkpoint/mapped_file.cc
+  checkpoint/mapping_faults.cc
   checkpoint/random_checkpoint.cc
   checkpoint/safetensors_checkpoint.cc
   checkpoint/safetensors_file.cc

@@ -1,5 +1,6 @@
 // Checkpoint over GGUF files: names and row order put back to Hugging Face's.
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -79,6 +80,7 @@ std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& path
   std::vector<GgufFile> files = OpenGgufSplit(path);
   const PermutedHeads heads = ReadPermutedHeads(files.front());
   std::vector<StoredTensor> stored;
+  std::unordered_set<std::string> names;
   for (const GgufFile& file : files) {
     for (const GgufTensor& tensor : file.tensors()) {
       const auto model_name = NameFromGguf(tensor.name);
@@ -102,6 +104,10 @@ std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& path
       entry.info.bytes = tensor.bytes;
       entry.data = file.file().data() + tensor.offset_bytes;
       entry.permuted_heads = PermutedHeadsOf(entry.info, heads, file.path());
+      if (!names.insert(entry.info.name).second) {
+        throw InputError(fmt::format("{}: tensor {} is there by GGUF's name and by Hugging Face's",
+                                     file.path(), Quoted(entry.info.name)));
+      }
       stored.push_back(std::move(entry));
     }
   }

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "models/checkpoint/mapping_faults.h"
 
 namespace kvfold {
 namespace {
@@ -53,6 +54,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string())
   }
   data_ = static_cast<uint8_t*>(address);
   size_bytes_ = static_cast<uint64_t>(status.st_size);
+  NoteMapping(data_, size_bytes_, path_);
 }
 
 MappedFile::~MappedFile() { Unmap(); }
@@ -73,7 +75,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 void MappedFile::Unmap() noexcept {
-  if (data_ != nullptr) ::munmap(data_, size_bytes_);
+  if (data_ == nullptr) return;
+  ForgetMapping(data_);
+  ::munmap(data_, size_bytes_);
 }
 
 void MappedFile::WillNeed(uint64_t offset_bytes, uint64_t size_bytes) const {

@@ -3,7 +3,7 @@
 // Pages are read from disk when they are first touched, and may be dropped again at any time
 // without losing the mapping. Move-only; bytes() stays valid, at the same address, until the last
 // owner is gone. Several threads may read. The file must not be cut short while it is mapped: the
-// operating system ends a process that touches a page that is gone.
+// process ends when it touches a page that is gone (mapping_faults.h).
 #pragma once
 
 #include <cstdint>

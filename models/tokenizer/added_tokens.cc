@@ -56,10 +56,10 @@ bool AddedTokenFinder::Stands(const AddedToken& token, std::string_view text, co
 }
 
 void AddedTokenFinder::Strip(const AddedToken& token, std::string_view text, size_t done,
-                             size_t& begin, size_t& end) {
+                             size_t& begin, size_t& end, size_t& space_end) {
   if (token.lstrip) {
     size_t stripped = begin;
-    while (stripped > 0) {
+    while (stripped > done) {
       const size_t before = PreviousCodePoint(text, stripped);
       size_t behind = before;
       if (!IsWhiteSpace(NextCodePoint(text, behind))) break;
@@ -67,11 +67,14 @@ void AddedTokenFinder::Strip(const AddedToken& token, std::string_view text, siz
     }
     begin = std::max(stripped, done);
   }
-  while (token.rstrip && end < text.size()) {
+  if (!token.rstrip) return;
+  end = std::max(end, space_end);
+  while (end < text.size()) {
     size_t behind = end;
     if (!IsWhiteSpace(NextCodePoint(text, behind))) break;
     end = behind;
   }
+  space_end = end;
 }
 
 }  // namespace kvfold

@@ -39,14 +39,14 @@ class AddedTokenFinder {
   // empty.
   template <typename TextPart, typename Token>
   void Split(std::string_view text, TextPart&& text_part, Token&& token) const {
-    size_t done = 0, from = 0;
+    size_t done = 0, from = 0, space_end = 0;
     while (!tokens_.empty() && from < text.size()) {
       const Match match = Find(text, from);
       if (match.token == nullptr) break;
       from = match.end;
       if (!Stands(*match.token, text, match)) continue;
       size_t begin = match.begin, end = match.end;
-      Strip(*match.token, text, done, begin, end);
+      Strip(*match.token, text, done, begin, end, space_end);
       if (done < begin) text_part(text.substr(done, begin - done));
       // Nothing is left of a token where all of it was stripped already, by the one before.
       if (begin < end) token(match.token->id);
@@ -63,8 +63,10 @@ class AddedTokenFinder {
   };
   Match Find(std::string_view text, size_t from) const;
   static bool Stands(const AddedToken& token, std::string_view text, const Match& match);
+  // Behind a match and before `space_end` all is white space: a text of white-space tokens is not
+  // walked to its end from each of them.
   static void Strip(const AddedToken& token, std::string_view text, size_t done, size_t& begin,
-                    size_t& end);
+                    size_t& end, size_t& space_end);
 
   // A trie over bytes: node 0 is the root; the edge of a node by a byte leads to another.
   std::vector<AddedToken> tokens_;

@@ -57,10 +57,14 @@ void BpeTokenizer::SetBytes(TokenId id, std::string_view token) {
 
 void BpeTokenizer::AddVocabulary() {
   ids_.reserve(spec_.vocabulary.size());
+  // Memory goes by the largest id: it must not be far beyond what the file has tokens for.
+  constexpr int64_t kMostUnused = 1 << 16;
+  const auto most_ids = std::min(static_cast<int64_t>(spec_.vocabulary.size()) + kMostUnused,
+                                 int64_t{BpeTokenizerSpec::kMostTokens});
   for (const auto& [text, id] : spec_.vocabulary) {
-    if (id < 0 || id >= BpeTokenizerSpec::kMostTokens) {
+    if (id < 0 || id >= most_ids) {
       throw InputError(fmt::format("{}: token {} has id {}, expected 0 to {}", spec_.where,
-                                   Quoted(text), id, BpeTokenizerSpec::kMostTokens - 1));
+                                   Quoted(text), id, most_ids - 1));
     }
     if (!ids_.emplace(text, id).second) {
       throw InputError(

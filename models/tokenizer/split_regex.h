@@ -27,7 +27,8 @@ class SplitRegex {
 // match right behind a match is passed over. One object a thread, used for any number of texts.
 class SplitMatches {
  public:
-  explicit SplitMatches(const SplitRegex& regex);
+  // `most_seconds` of processor time are allowed, and 10 s more for each MiB of text.
+  explicit SplitMatches(const SplitRegex& regex, double most_seconds = 10.0);
   ~SplitMatches();
   SplitMatches(const SplitMatches&) = delete;
   SplitMatches& operator=(const SplitMatches&) = delete;
@@ -35,8 +36,8 @@ class SplitMatches {
   // Requires: `text` is well-formed UTF-8 and outlives the walk.
   void Start(std::string_view text);
   // False where there is no further match; else [begin, end) in the text. Throws InputError where
-  // the match takes more work than kMostWork: a regular expression that backtracks without end is
-  // an attack, or a mistake.
+  // the match takes more work than kMostWork, or the object's walks more than the time allowed in all:
+  // a regular expression that backtracks without end is an attack, or a mistake.
   bool Next(size_t& begin, size_t& end);
 
  private:

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "models/checkpoint/mapped_file.h"
+#include "models/json_file.h"
 #include "models/tokenizer/bpe_tokenizer.h"
 #include "models/tokenizer/json_field.h"
 #include "models/tokenizer/tokenizer_json_parts.h"
@@ -81,15 +81,8 @@ void ReadModel(const JsonField& model, BpeTokenizerSpec& spec) {
 }  // namespace
 
 std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path) {
-  nlohmann::json root;
-  {
-    const MappedFile file(path);
-    try {
-      root = nlohmann::json::parse(file.bytes().begin(), file.bytes().end());
-    } catch (const nlohmann::json::exception& error) {
-      throw InputError(fmt::format("{} is not JSON: {}", path.string(), error.what()));
-    }
-  }
+  constexpr uint64_t kMostBytes = uint64_t{256} << 20;  // the largest in use have some 40 MiB
+  nlohmann::json root = ReadJsonFile(path, kMostBytes);
   const JsonField whole(root, path.string());
   if (!root.is_object()) whole.Wrong("an object");
   BpeTokenizerSpec spec;

@@ -187,12 +187,12 @@ TEST_F(TokenizerFile, RefusesWrongVocabulariesAndMerges) {
 }
 
 TEST_F(TokenizerFile, RefusesWhatIsNoTokenizer) {
-  Refuses("", "is not JSON");
-  Refuses("{", "is not JSON");
+  Refuses("", "not valid JSON");
+  Refuses("{", "not valid JSON");
   Refuses("[]", "expected an object");
   Refuses("{}", "model is missing or null, expected an object");
-  Refuses("\"\xFF\"", "is not JSON");
-  Refuses(std::string(100'000, '['), "is not JSON");
+  Refuses("\"\xFF\"", "not valid JSON");
+  Refuses(std::string(100'000, '['), "nested more than 64 deep");
   EXPECT_THAT([&] { Tokenizer::Open(folder_.path() / "nowhere"); }, testing::Throws<InputError>());
   TempFolder empty;
   EXPECT_THAT([&] { Tokenizer::Open(empty.path()); },
