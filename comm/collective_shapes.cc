@@ -4,12 +4,13 @@
 
 namespace kvfold::internal {
 
-std::string AllReduceProblem(const TensorView& view) {
+std::string AllReduceProblem(const TensorView& view, bool bf16) {
   if (view.rows < 0 || view.cols < 0) {
     return fmt::format("the view is [{}, {}], expected no negative dim", view.rows, view.cols);
   }
-  if (view.dtype != DType::kF32) {
-    return fmt::format("the view is {}, expected f32", DTypeName(view.dtype));
+  if (view.dtype != DType::kF32 && !(bf16 && view.dtype == DType::kBF16)) {
+    return fmt::format("the view is {}, expected {}", DTypeName(view.dtype),
+                       bf16 ? "f32 or bf16" : "f32");
   }
   if (!view.contiguous()) {
     return fmt::format("the view has {} columns at stride {}, expected a contiguous one", view.cols,

@@ -11,7 +11,8 @@
 
 namespace kvfold::internal {
 
-std::string AllReduceProblem(const TensorView& view);
+// bf16: whether the transport sums such views too.
+std::string AllReduceProblem(const TensorView& view, bool bf16 = false);
 std::string AllGatherProblem(const ConstTensorView& in, const TensorView& out, int size);
 std::string AllGatherBytesProblem(std::span<const std::byte> in, std::span<const std::byte> out,
                                   int size);

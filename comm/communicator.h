@@ -6,7 +6,8 @@
 //
 // Sums are taken in rank order, ((r0 + r1) + r2) + ..., element by element, whatever the size of
 // the view: an element's bits depend on the ranks' inputs for it alone, never on what else is in
-// the view. (MPI_Allreduce does not promise this.)
+// the view. (MPI_Allreduce does not promise this. `nccl` adds in an order of its own:
+// comm/nccl/nccl_communicator.h.)
 //
 // Right:  auto sum = c.StartAllReduceSum(a, s); ...other work...; sum.Await();  // then read `a`
 // Wrong:  c.StartAllReduceSum(a, s) twice before the first was awaited: both write `a`.
@@ -49,11 +50,14 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;               // in [0, size())
   virtual int size() const = 0;               // >= 1; a group of one is legal
-  virtual std::string transport() const = 0;  // "local", "mpi"
+  // How device data moves: "local", "mpi", "nccl 2.30.7", "staged over mpi".
+  virtual std::string transport() const = 0;
 
-  // view[i] = sum over ranks r, in rank order, of view_r[i]; f32, in place. Empty views return at
-  // once. Throws ShapeError if the view is not contiguous f32, CommError (operation, rank, cause)
-  // on failure.
+  // Whether sums may be of bf16 views as well as f32 ones.
+  virtual bool SumsBf16() const { return false; }
+  // view[i] = sum over ranks r, in rank order, of view_r[i]; f32 (or bf16), in place. Empty views
+  // return at once. Throws ShapeError if the view is not contiguous or of another type, CommError
+  // (operation, rank, cause) on failure.
   virtual PendingCollective StartAllReduceSum(TensorView view, Stream& stream) = 0;
   void AllReduceSum(TensorView view, Stream& stream) { StartAllReduceSum(view, stream).Await(); }
   // out = rank 0's `in`, then rank 1's, ...: out.elements() == size() * in.elements(); every rank
@@ -65,8 +69,12 @@ class Communicator {
   // the same length everywhere.
   virtual void AllGatherBytes(std::span<const std::byte> in, std::span<std::byte> out) = 0;
   virtual void Barrier() = 0;
+  // A sentence where a collective that was started has failed since, empty if none has. From any
+  // thread: whoever watches this rank asks.
+  virtual std::string PollAsyncError() { return {}; }
   // Ends the whole group: waiting ranks of `local` throw CommError with this reason; `mpi` calls
-  // MPI_Abort(exit_code).
+  // MPI_Abort(exit_code), `nccl` and `staged` end what waits on the GPU and do as their host's
+  // communicator does.
   virtual void Abort(const std::string& reason, int exit_code) = 0;
   // Gives back what the transport holds. Called by the owner before MPI_Finalize; nothing may be
   // called after.
