@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "comm/communicator.h"
-#include "comm/staged/device_transfer.h"
+#include "comm/device/device_transfer.h"
 
 namespace kvfold {
 

@@ -1,6 +1,6 @@
 // What must hold of the CUDA side's face on any machine: without a driver, without a GPU, with one,
 // and in a build without CUDA.
-#include "comm/device/cuda/cuda_backend.h"
+#include "comm/cuda/cuda_backend.h"
 
 #include <gtest/gtest.h>
 

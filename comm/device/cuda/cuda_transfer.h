@@ -2,7 +2,7 @@
 #pragma once
 
 #include "comm/device/cuda/cuda_device.h"
-#include "comm/staged/device_transfer.h"
+#include "comm/device/device_transfer.h"
 
 namespace kvfold {
 
