@@ -11,6 +11,7 @@ set(MPI_CXX_SKIP_MPICXX TRUE)  # the C API only
 find_package(MPI REQUIRED COMPONENTS CXX)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)  # with cppzmq's zmq.hpp beside its header
 find_package(DNNL REQUIRED)
 if(KVFOLD_TESTS)
   find_package(GTest REQUIRED)

@@ -20,6 +20,7 @@
 
 #include "comm/device/device.h"
 #include "comm/device/tensor_view.h"
+#include "comm/heartbeat/progress.h"
 
 namespace kvfold {
 
@@ -52,6 +53,8 @@ class Communicator {
   virtual int size() const = 0;               // >= 1; a group of one is legal
   // How device data moves: "local", "mpi", "nccl 2.30.7", "staged over mpi".
   virtual std::string transport() const = 0;
+  // How far this rank is. Who works marks it; `mpi` marks its collectives.
+  RankProgress& progress() { return progress_; }
 
   // Whether sums may be of bf16 views as well as f32 ones.
   virtual bool SumsBf16() const { return false; }
@@ -79,6 +82,9 @@ class Communicator {
   // Gives back what the transport holds. Called by the owner before MPI_Finalize; nothing may be
   // called after.
   virtual void Close() = 0;
+
+ private:
+  RankProgress progress_;
 };
 
 }  // namespace kvfold

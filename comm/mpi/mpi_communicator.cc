@@ -58,6 +58,7 @@ class MpiCommunicator : public Communicator {
 
   PendingCollective StartAllReduceSum(TensorView view, Stream&) override {
     CheckOpen("all-reduce");
+    const WaitMark mark(progress());
     ThrowIfNotEmpty("all-reduce", rank_, internal::AllReduceProblem(view));
     float* const data = static_cast<float*>(view.data);
     if (window_sum_) {
@@ -70,6 +71,7 @@ class MpiCommunicator : public Communicator {
 
   void AllGather(ConstTensorView in, TensorView out, Stream&) override {
     CheckOpen("all-gather");
+    const WaitMark mark(progress());
     ThrowIfNotEmpty("all-gather", rank_, internal::AllGatherProblem(in, out, size_));
     Gather(static_cast<const std::byte*>(in.data), in.elements() * DTypeBytes(in.dtype),
            static_cast<std::byte*>(out.data));
@@ -77,12 +79,14 @@ class MpiCommunicator : public Communicator {
 
   void AllGatherBytes(std::span<const std::byte> in, std::span<std::byte> out) override {
     CheckOpen("all-gather of bytes");
+    const WaitMark mark(progress());
     ThrowIfNotEmpty("all-gather of bytes", rank_, internal::AllGatherBytesProblem(in, out, size_));
     Gather(in.data(), static_cast<int64_t>(in.size()), out.data());
   }
 
   void BroadcastBytes(std::span<std::byte> bytes, int root) override {
     CheckOpen("broadcast of bytes");
+    const WaitMark mark(progress());
     ThrowIfNotEmpty("broadcast of bytes", rank_, internal::RootProblem(root, size_));
     while (!bytes.empty()) {
       const auto piece =
@@ -96,6 +100,7 @@ class MpiCommunicator : public Communicator {
 
   void Barrier() override {
     CheckOpen("barrier");
+    const WaitMark mark(progress());
     CheckMpi(MPI_Barrier(communicator_), "barrier (MPI_Barrier)", rank_);
   }
 
