@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstdio>
 
+#include "comm/heartbeat/addresses.h"
+#include "comm/heartbeat/judge.h"
 #include "launcher/agreement.h"
 #include "launcher/report.h"
 #include "models/checkpoint/random_checkpoint.h"
@@ -34,6 +36,7 @@ int RankThreads(const ModelOptions& options, int ranks_on_host) {
 
 LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     : group_(group), options_(options) {
+  group_.SetStepTimeout(std::chrono::seconds(options_.step_timeout_s));
   Communicator& communicator = group_.communicator();
   RunTogether(communicator, [&] {
     const bool random = !options_.random_weights.empty();
@@ -102,9 +105,12 @@ void LoadedModel::Load(EngineOptions engine_options) {
     }
   }
   const auto start = std::chrono::steady_clock::now();
-  RunTogether(communicator, [&] {
-    weights_ = std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_,
-                                         *kernels_, *device_);
+  RankProgress& progress = communicator.progress();
+  const auto load = [&] {
+    progress.Enter(Phase::kLoading);
+    weights_ =
+        std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_, *kernels_,
+                                  *device_, [&](int64_t, int64_t) { progress.TensorLoaded(); });
     engine_ = std::make_unique<Engine>(config_, *plan_, *weights_, *kernels_, communicator,
                                        *device_, engine_options);
     const RankMemory& planned = planned_[static_cast<size_t>(group_.rank())];
@@ -114,6 +120,20 @@ void LoadedModel::Load(EngineOptions engine_options) {
                  "weights", weights_->bytes(), "planned_weights", planned.weights_bytes, "cache",
                  engine_->cache_bytes(), "planned_cache", planned.cache_bytes, "workspace",
                  engine_->workspace_bytes(), "planned_workspace", planned.workspace_bytes);
+  };
+  RunTogether(communicator, [&] {
+    // Memory may be short on one host alone: that and the place are to be named.
+    const auto place = [&]() -> std::string {
+      if (group_.size() == 1) return {};
+      return fmt::format("on {}, device cpu, {}: ", HostName(), PlaceText(progress.Read()));
+    };
+    try {
+      load();
+    } catch (const CapacityError& error) {
+      throw CapacityError(place() + error.what());
+    } catch (const std::bad_alloc&) {
+      throw CapacityError(place() + "out of memory");
+    }
   });
   if (is_first()) {
     spdlog::info(
@@ -129,7 +149,7 @@ void LoadedModel::Drive(const std::function<void()>& drive) {
       try {
         engine_->Follow();
       } catch (const std::exception& error) {
-        EndAll(error.what());
+        group_.EndAll(error);  // a step broke inside: the ranks are at different places
         throw;
       }
       return;
@@ -138,7 +158,7 @@ void LoadedModel::Drive(const std::function<void()>& drive) {
       drive();
     } catch (const std::exception& error) {
       if (engine_->broken()) {
-        EndAll(error.what());
+        group_.EndAll(error);
         throw;
       }
       engine_->Stop();
@@ -146,13 +166,7 @@ void LoadedModel::Drive(const std::function<void()>& drive) {
     }
     engine_->Stop();
   });
-}
-
-// A step broke inside: the ranks are at different places and can agree on nothing more.
-void LoadedModel::EndAll(const std::string& reason) {
-  if (group_.size() == 1) return;
-  Say(fmt::format("rank {}: {}", group_.rank(), reason));
-  group_.communicator().Abort("", static_cast<int>(ErrorCode::kFailed));
+  group_.communicator().progress().Enter(Phase::kEnding);
 }
 
 Ceilings LoadedModel::MeasureCeilings(int64_t rows) {

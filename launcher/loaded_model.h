@@ -59,8 +59,6 @@ class LoadedModel {
   std::vector<int64_t> PeakBytes();
 
  private:
-  void EndAll(const std::string& reason);
-
   RankGroup& group_;
   ModelOptions options_;
   std::filesystem::path path_;

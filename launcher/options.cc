@@ -63,6 +63,10 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool required) {
   app.add_option("--threads", options.threads,
                  "Threads of each rank (default: its share of this host's cores)")
       ->check(Between(1, 4096));
+  app.add_option("--step-timeout", options.step_timeout_s,
+                 "Seconds that a rank may make no progress while others wait for it; 0: for ever")
+      ->check(Between(int64_t{0}, int64_t{1} << 30))
+      ->capture_default_str();
   app.add_option("--ignore-config", options.ignored_config_keys,
                  "Accept this unknown key of config.json (repeatable)");
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
@@ -82,6 +86,9 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   prompt_file->excludes(prompts);
   prompts->needs(output);
   output->needs(prompts);
+  app.add_flag("--retry-errors", options.retry_errors,
+               "Run requests again whose record in --output is an error")
+      ->needs(prompts);
   RequireOneOf(app, {prompt, prompt_file, prompts}, "One of --prompt, --prompt-file and --prompts");
   app.add_option("--document", options.document, "File put before the prompt")->excludes(prompts);
   app.add_flag("--chat", options.chat,

@@ -12,6 +12,11 @@
 
 namespace kvfold {
 
+// Longer than any kernel call of a chunk: over a million tokens one takes seconds, and with
+// --attention full over 128K tokens of a 70B model on 8 ranks minutes. What other libraries of
+// collectives wait as well; a rank that hangs is rare, and one ended by mistake costs more.
+inline constexpr int64_t kDefaultStepTimeoutSeconds = 600;
+
 enum class AttentionMode { kFold, kFull };
 
 // What `run` and `score` share: how a model is loaded and folded.
@@ -26,6 +31,7 @@ struct ModelOptions {
   std::string device = "auto";
   int64_t max_tokens = 0;  // 0: what the input needs
   int threads = 0;         // 0: the cores this rank may use
+  int64_t step_timeout_s = kDefaultStepTimeoutSeconds;
   std::string log_level = "info";
   bool json = false;
 
@@ -40,6 +46,7 @@ struct RunOptions {
   std::string prompt_file;
   std::string prompts;  // IN.jsonl
   std::string output;   // OUT.jsonl
+  bool retry_errors = false;
   std::string document;
   bool chat = false;
   int64_t max_new_tokens = 128;

@@ -2,14 +2,29 @@
 
 #include <fmt/format.h>
 
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "comm/local/local_group.h"
 #include "comm/local/pretend_group.h"
 #include "launcher/agreement.h"
+#include "launcher/fault.h"
 
 namespace kvfold {
+namespace {
+
+// Called from the heartbeat's thread: the process's own thread may hang, and must say nothing after
+// the verdict. So nothing is unwound.
+[[noreturn]] void EndProcess(const std::string& sentence, int exit_code) {
+  if (!sentence.empty()) Say(sentence);
+  _exit(exit_code);
+}
+
+}  // namespace
 
 RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
   if (pretended_) {
@@ -21,12 +36,44 @@ RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
   } else if (StartedUnderMpi()) {
     session_ = std::make_unique<MpiSession>();
     communicator_ = session_->MakeCommunicator();
+    if (size() > 1) StartHeartbeat();
   } else {
     communicator_ = std::move(MakeLocalGroup(1).front());
   }
 }
 
+void RankGroup::StartHeartbeat() {
+  try {
+    heartbeat_ = std::make_unique<Heartbeat>(*communicator_,
+                                             HeartbeatOptions{.device = "cpu", .end = EndProcess});
+  } catch (const CommError& error) {
+    if (rank() == 0) {
+      spdlog::warn("ranks that stop or hang will not be noticed, there is no heartbeat: {}",
+                   error.what());
+    }
+  }
+}
+
+void RankGroup::SetStepTimeout(std::chrono::seconds timeout) {
+  if (heartbeat_) heartbeat_->SetStepTimeout(timeout);
+}
+
+void RankGroup::EndAll(const std::exception& error) {
+  if (size() == 1 || pretended_) return;
+  if (dynamic_cast<const std::bad_alloc*>(&error)) {
+    EndAll(CapacityError("out of memory"));
+    return;
+  }
+  const auto* const known = dynamic_cast<const Error*>(&error);
+  const int code = static_cast<int>(known ? known->code() : ErrorCode::kFailed);
+  const bool in_communication = dynamic_cast<const CommError*>(&error) != nullptr;
+  if (heartbeat_) heartbeat_->Fail(error.what(), code, in_communication);
+  Say(fmt::format("rank {}: {}", rank(), error.what()));
+  communicator_->Abort("", code);
+}
+
 RankGroup::~RankGroup() {
+  if (heartbeat_) heartbeat_->Close();
   try {
     communicator_->Close();
   } catch (const std::exception&) {
@@ -40,6 +87,7 @@ int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& bo
   try {
     AgreeOn(group.communicator(), "kvfold", KVFOLD_VERSION);
     AgreeOn(group.communicator(), "the command", command);
+    RunTogether(group.communicator(), [&] { InstallFault(group.communicator()); });
     return body(group);
   } catch (const AgreedError& error) {
     // Said before MPI ends: mpirun ends all ranks as soon as one of them has gone with such a code.
@@ -47,9 +95,7 @@ int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& bo
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
     if (group.size() == 1 || group.pretended()) throw;
-    const auto* const known = dynamic_cast<const Error*>(&error);
-    Say(fmt::format("rank {}: {}", group.rank(), error.what()));
-    group.communicator().Abort("", static_cast<int>(known ? known->code() : ErrorCode::kFailed));
+    group.EndAll(error);
     throw;
   }
 }

@@ -2,12 +2,14 @@
 // alone.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "comm/communicator.h"
+#include "comm/heartbeat/heartbeat.h"
 #include "comm/mpi/mpi_communicator.h"
 
 namespace kvfold {
@@ -25,15 +27,25 @@ class RankGroup {
   int host_size() const { return session_ ? session_->host_size() : 1; }
   bool pretended() const { return pretended_; }
 
+  // How long a rank may make no progress while others wait for it, as rank 0 says; 0: for ever.
+  void SetStepTimeout(std::chrono::seconds timeout);
+  // Ends the whole job because this rank alone has failed: one sentence, which names its place, and
+  // the error's exit code from all. Does not return where there are other ranks.
+  void EndAll(const std::exception& error);
+
  private:
+  void StartHeartbeat();
+
   std::unique_ptr<MpiSession> session_;
   std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Heartbeat> heartbeat_;  // of several processes that can reach each other
   bool pretended_ = false;
 };
 
 // Runs `body` on all ranks of the job, which agree on version and command first; returns the exit
 // code: the body's, or that of an AgreedError, which rank 0 says. Any other exception under MPI is
-// said with its rank and aborts the job, since the other ranks may wait; without MPI it leaves.
+// said with its rank and ends the job, since the other ranks may wait; without MPI it leaves. Ranks
+// that die, stop or hang meanwhile end the job likewise (comm/heartbeat/heartbeat.h).
 int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body,
               int pretend_ranks = 0);
 

@@ -39,6 +39,7 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                           std::span<const StepSequence> sequences) {
   const SectionTimer timer(context.timings.total_s);
+  communicator_.progress().BeginStep();
   const int64_t rows = embeddings.rows;
   KVFOLD_CHECK(rows <= context.limits.max_rows && embeddings.cols == config_.hidden, "rows", rows,
                "max_rows", context.limits.max_rows, "cols", embeddings.cols);
@@ -68,6 +69,7 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
   const TensorView attention = context.attention.Rows(0, rows);
   const TensorView partial = context.partial.Rows(0, rows);
 
+  communicator_.progress().BeginLayer(layer);
   AwaitReduction(context);
   const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
   kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta, weights.attention_norm,
@@ -86,6 +88,7 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
     const SectionTimer timer(context.timings.attention_s);
     context.timings.attention_flop += AttentionFlop(heads_.view(), layer_rows_);
     kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
+    communicator_.progress().Tick();
   }
   Linear(context, attention, *weights.attention_out, nullptr, partial);
   StartReduction(context, partial);
@@ -114,6 +117,7 @@ void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLi
   context.timings.linear_flop +=
       2.0 * static_cast<double>(x.rows) * static_cast<double>(shape.n_out * shape.n_in);
   kernels_.Linear(x, weight, bias, y);
+  communicator_.progress().Tick();
 }
 
 void Transformer::StartReduction(StepContext& context, TensorView partial) {
