@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -10,12 +11,16 @@
 #include "launcher/commands.h"
 #include "launcher/loaded_model.h"
 #include "launcher/report.h"
+#include "launcher/stop_signal.h"
 #include "runtime/eval/bench.h"
 
 namespace kvfold {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* kBeginsAgain =
+    "the measurement was not finished; the same command begins again";
 
 // One rank's figures of one setting.
 struct RankFigures {
@@ -119,6 +124,18 @@ void Print(const Json& run) {
       d.at("copy_bytes_per_s").get<double>() * 1e-9, d.at("fraction").get<double>());
 }
 
+// What was measured of a setting: its counted folds, and the tokens decoded after the last.
+void Add(FoldTotals& totals, const Setting& setting, const BenchResult& result,
+         int64_t decode_tokens) {
+  const auto n_folds = static_cast<int64_t>(result.folds_s.size());
+  totals.folded_tokens += n_folds * setting.tokens;
+  totals.chunks += n_folds * ((setting.tokens + setting.chunk - 1) / setting.chunk);
+  totals.new_tokens += decode_tokens;
+  totals.decoded_tokens += decode_tokens;
+  totals.fold_s += std::accumulate(result.folds_s.begin(), result.folds_s.end(), 0.0);
+  totals.decode_s += result.decode_token_s * static_cast<double>(decode_tokens);
+}
+
 int Run(RankGroup& group, const BenchCommandOptions& options) {
   LoadedModel model(group, options.model);
   EngineOptions sizes;
@@ -127,7 +144,10 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
   sizes.max_chunk = std::min(*std::ranges::max_element(options.chunks), longest);
   sizes.max_step_rows = sizes.max_chunk;
   model.Load(sizes);
+  StopTogether(group.communicator(), kBeginsAgain);
 
+  FoldTotals totals;
+  std::vector<int64_t> peaks;
   Json runs = Json::array();
   std::set<std::pair<int64_t, int64_t>> done;
   for (const int64_t tokens : options.tokens) {
@@ -138,6 +158,7 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       const BenchResult result =
           BenchFold(model.engine(),
                     {setting.tokens, setting.chunk, options.decode_tokens, options.repeats, [&] {
+                       StopTogether(group.communicator(), kBeginsAgain);
                        // All ranks measure at once: they share the machine as in the fold.
                        group.communicator().Barrier();
                        return model.MeasureCeilings(setting.chunk);
@@ -149,8 +170,8 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       // Of pretended ranks only this one has figures.
       const std::vector<RankFigures> ranks =
           group.pretended() ? std::vector{mine} : Gather(group.communicator(), mine);
-      const std::vector<int64_t> peaks =
-          group.pretended() ? std::vector{model.PeakBytes().front()} : model.PeakBytes();
+      Add(totals, setting, result, options.decode_tokens);
+      peaks = group.pretended() ? std::vector{model.PeakBytes().front()} : model.PeakBytes();
       if (group.rank() != 0) continue;
       runs.push_back(Report(setting, result, ranks, model, peaks, options.decode_tokens));
       runs.back()["ranks"] = group.size();
@@ -158,6 +179,7 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       if (!options.model.json) Print(runs.back());
     }
   }
+  if (group.rank() == 0) PrintSummary(totals, /*errors=*/0, peaks);
   if (group.rank() == 0 && options.model.json) {
     fmt::print("{}\n", runs.size() == 1 ? runs.front().dump() : Json({{"runs", runs}}).dump());
   }

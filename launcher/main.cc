@@ -10,6 +10,7 @@
 #include "launcher/agreement.h"
 #include "launcher/commands.h"
 #include "launcher/rank_group.h"
+#include "launcher/stop_signal.h"
 
 namespace {
 
@@ -94,6 +95,7 @@ int Main(int argc, char** argv) {
            : *score_app ? score.model.log_level
            : *bench_app ? bench.model.log_level
                         : plan.model.log_level);
+  if (*run_app || *score_app || *bench_app) CatchStopSignals();
   if (*run_app) return RunCommand(run);
   if (*score_app) return ScoreCommand(score);
   if (*bench_app) return BenchCommand(bench);

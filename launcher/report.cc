@@ -74,23 +74,32 @@ void PrintRankTable(const ShardPlan& plan, const std::vector<RankMemory>& memory
   if (spdlog::should_log(spdlog::level::info)) fmt::print(stderr, "{}", RankTable(plan, memory));
 }
 
-void PrintRunSummary(const RunTotals& totals, const std::vector<int64_t>& peak_bytes) {
-  if (!spdlog::should_log(spdlog::level::info)) return;
-  const auto rate = [&](int64_t tokens, double seconds) -> std::string {
-    if (totals.concurrency > 1) return "summed over requests that ran together";
-    return FormatRate(static_cast<double>(tokens) / std::max(seconds, 1e-9));
+std::string Summary(const FoldTotals& totals, int64_t errors,
+                    const std::vector<int64_t>& peak_bytes) {
+  const auto rate = [](int64_t tokens, double seconds) {
+    return tokens == 0 ? std::string("-")
+                       : FormatRate(static_cast<double>(tokens) / std::max(seconds, 1e-9));
   };
-  fmt::print(stderr, "fold:   {} tokens in {}, {}, {}\n", totals.prompt_tokens,
-             Count(totals.chunks, "chunk"), FormatSeconds(totals.fold_s),
-             rate(totals.prompt_tokens, totals.fold_s));
-  fmt::print(stderr, "decode: {} tokens, {}, {}\n", totals.new_tokens,
-             FormatSeconds(totals.decode_s), rate(totals.decoded_tokens, totals.decode_s));
-  if (totals.errors > 0) fmt::print(stderr, "errors: {}\n", totals.errors);
-  fmt::print(stderr, "peak memory by rank:");
-  for (size_t rank = 0; rank < peak_bytes.size(); ++rank) {
-    fmt::print(stderr, "{} {}: {}", rank == 0 ? "" : ",", rank, FormatBytes(peak_bytes[rank]));
+  std::string text = fmt::format("fold:   {} in {}, {}, {}\n", Count(totals.folded_tokens, "token"),
+                                 Count(totals.chunks, "chunk"), FormatSeconds(totals.fold_s),
+                                 rate(totals.folded_tokens, totals.fold_s));
+  text += fmt::format("decode: {}, {}, {}\n", Count(totals.new_tokens, "token"),
+                      FormatSeconds(totals.decode_s), rate(totals.decoded_tokens, totals.decode_s));
+  if (totals.shared_tokens > 0) {
+    text += fmt::format("shared: {} of the prompts were folded for another request\n",
+                        Count(totals.shared_tokens, "token"));
   }
-  fmt::print(stderr, "\n");
+  if (errors > 0) text += fmt::format("errors: {}\n", errors);
+  text += "peak memory by rank:";
+  for (size_t rank = 0; rank < peak_bytes.size(); ++rank)
+    text += fmt::format("{} {}: {}", rank == 0 ? "" : ",", rank, FormatBytes(peak_bytes[rank]));
+  return text + "\n";
+}
+
+void PrintSummary(const FoldTotals& totals, int64_t errors,
+                  const std::vector<int64_t>& peak_bytes) {
+  if (spdlog::should_log(spdlog::level::info))
+    fmt::print(stderr, "{}", Summary(totals, errors, peak_bytes));
 }
 
 Progress::Progress(std::string what, std::string unit)

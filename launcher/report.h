@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/fold/scheduler.h"
 #include "shard/memory_plan.h"
 #include "shard/shard_plan.h"
 
@@ -22,20 +23,12 @@ std::string RankTable(const ShardPlan& plan, const std::vector<RankMemory>& memo
 void PrintRankTable(const ShardPlan& plan,
                     const std::vector<RankMemory>& memory);  // to standard error
 
-// What a run did, in all.
-struct RunTotals {
-  int64_t prompt_tokens = 0;
-  int64_t new_tokens = 0;
-  int64_t decoded_tokens = 0;  // new tokens but for each request's first, which comes with the fold
-  int64_t chunks = 0;
-  int64_t errors = 0;
-  double fold_s = 0.0;
-  double decode_s = 0.0;
-  int64_t concurrency =
-      1;  // requests that may run together; fold_s and decode_s are sums over them
-};
-// To standard error: tokens, chunks, seconds, rates, and every rank's peak memory.
-void PrintRunSummary(const RunTotals& totals, const std::vector<int64_t>& peak_bytes);
+// What people read at the end of a run: tokens, chunks, seconds, rates, what sharing saved, errors,
+// and every rank's peak memory.
+std::string Summary(const FoldTotals& totals, int64_t errors,
+                    const std::vector<int64_t>& peak_bytes);
+void PrintSummary(const FoldTotals& totals, int64_t errors,
+                  const std::vector<int64_t>& peak_bytes);  // to standard error
 
 // Progress of a fold: a bar on a terminal, elsewhere a line at the start, at the end, and every few
 // seconds between.

@@ -11,6 +11,7 @@
 #include "launcher/commands.h"
 #include "launcher/loaded_model.h"
 #include "launcher/report.h"
+#include "launcher/stop_signal.h"
 #include "runtime/eval/npy_writer.h"
 #include "runtime/eval/score.h"
 #include "runtime/jobs/prompt_line.h"
@@ -19,6 +20,7 @@ namespace kvfold {
 namespace {
 
 constexpr int64_t kGatherRows = 16;
+constexpr const char* kBeginsAgain = "the text was not scored; the same command begins again";
 
 std::vector<TokenId> ReadTokenFile(const std::string& path) {
   const nlohmann::json array =
@@ -31,7 +33,7 @@ std::vector<TokenId> ReadTokenFile(const std::string& path) {
         entry.get<int64_t>() > std::numeric_limits<TokenId>::max()) {
       throw InputError(
           fmt::format("{}: element {} is {}, expected a token id", path, tokens.size(),
-                      entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+                      entry.is_number() ? entry.dump() : std::string(entry.type_name())));
     }
     tokens.push_back(entry.get<TokenId>());
   }
@@ -67,6 +69,18 @@ std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& m
   return tokens;
 }
 
+// Throws InputError where the file cannot be made: said before any work is done for it.
+std::unique_ptr<NpyWriter> OpenLogits(const std::string& path, int64_t rows, int64_t cols) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    throw InputError(fmt::format("--logits: {} is a folder, expected a file to be written", path));
+  try {
+    return std::make_unique<NpyWriter>(path, rows, cols);
+  } catch (const IoError& trouble) {
+    throw InputError(fmt::format("--logits: {}", trouble.what()));
+  }
+}
+
 int Score(RankGroup& group, const ScoreOptions& options) {
   LoadedModel model(group, options.model);
   std::vector<TokenId> tokens;
@@ -83,17 +97,19 @@ int Score(RankGroup& group, const ScoreOptions& options) {
     sizes.max_step_rows = sizes.max_chunk;
     if (!options.logits_file.empty()) {
       sizes.max_gather_rows = kGatherRows;
-      logits =
-          std::make_unique<NpyWriter>(options.logits_file, n_tokens, model.config().vocab_size);
+      logits = OpenLogits(options.logits_file, n_tokens, model.config().vocab_size);
     }
+    ThrowIfStopped(kBeginsAgain);
   });
   model.Load(sizes);
+  StopTogether(group.communicator(), kBeginsAgain);
   ScoreResult result;
   model.Drive([&] {
     Progress progress("scoring");
     ScoreCallbacks callbacks;
     callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
       progress.Update(chunk, n_chunks, tokens_done, static_cast<int64_t>(tokens.size()));
+      if (chunk < n_chunks) ThrowIfStopped(kBeginsAgain);
     };
     if (logits)
       callbacks.logits = [&](int64_t, std::span<const float> row) { logits->Append(row); };

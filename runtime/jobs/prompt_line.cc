@@ -7,6 +7,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "comm/error.h"
 
@@ -65,12 +66,33 @@ std::vector<TokenId> Tokens(const Json& value) {
   return tokens;
 }
 
+// Throws where a name stands twice in an object, of which a parser would keep either, and where
+// values are nested deeper than any field's: what prints them goes down by recursion.
+Json ParseObject(std::string_view json) {
+  constexpr int kDeepest = 8;
+  std::vector<std::set<std::string>> names;  // of the objects that are open
+  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kDeepest)
+      throw InputError(fmt::format("values are nested deeper than {} levels", kDeepest));
+    if (event == Json::parse_event_t::object_start) {
+      names.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      names.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      if (!names.back().insert(parsed.get<std::string>()).second)
+        throw InputError(fmt::format("field {} stands there twice", parsed.dump()));
+    }
+    return true;
+  };
+  return Json::parse(json, check);
+}
+
 }  // namespace
 
 PromptLine ParsePromptLine(std::string_view json, const PromptLine& defaults) {
   Json object;
   try {
-    object = Json::parse(json);
+    object = ParseObject(json);
   } catch (const Json::exception& error) {
     throw InputError(fmt::format("not a JSON object: {}", error.what()));
   }

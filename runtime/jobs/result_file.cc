@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "comm/error.h"
@@ -40,13 +41,28 @@ const char* CodeName(ErrorCode code) {
   }
 }
 
+// A file that was just made is found after a crash only when its folder is on disk too.
+void SyncFolder(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  const int folder =
+      open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;  // a folder that may be written to but not read
+  const bool synced = fsync(folder) == 0 || errno == EINVAL;  // EINVAL: it knows no fsync
+  const int cause = errno;
+  close(folder);
+  if (!synced) {
+    throw IoError(fmt::format("cannot write the folder of {}: {}", path, std::strerror(cause)));
+  }
+}
+
 }  // namespace
 
 std::string CompletionJson(const Completion& completion) {
   return CompletionObject(completion).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-ResultFile::ResultFile(const std::string& path) : path_(path) {
+ResultFile::ResultFile(const std::string& path, bool retry_errors)
+    : path_(path), retry_errors_(retry_errors) {
   file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (file_ < 0) throw InputError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
   // A device or a pipe holds no records, and reading it might never end: it is only written to.
@@ -70,12 +86,14 @@ ResultFile::ResultFile(const std::string& path) : path_(path) {
             fmt::format("{}, line {}: not a record with \"id\" and \"key\"; is this another file?",
                         path, line_number));
       }
-      keys_[record["id"].get<std::string>()] = record["key"].get<std::string>();
+      records_[record["id"].get<std::string>()] = {record["key"].get<std::string>(),
+                                                   record.contains("error")};
       begin = end + 1;
     }
     if (ftruncate(file_, static_cast<off_t>(begin)) != 0 || lseek(file_, 0, SEEK_END) < 0) {
       throw IoError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
     }
+    SyncFolder(path);
   } catch (...) {
     close(file_);
     throw;
@@ -84,10 +102,19 @@ ResultFile::ResultFile(const std::string& path) : path_(path) {
 
 ResultFile::~ResultFile() { close(file_); }
 
-bool ResultFile::Done(const std::string& id, const std::string& key) const {
-  const auto found = keys_.find(id);
-  if (found == keys_.end()) return false;
-  if (found->second == key) return true;
+bool ResultFile::Done(const std::string& id, const std::string& key,
+                      const std::string& key_without_document) const {
+  const auto found = records_.find(id);
+  if (found == records_.end()) return false;
+  const Record& record = found->second;
+  if (record.error && retry_errors_) return false;
+  if (record.key == key || (record.error && record.key == key_without_document)) return true;
+  if (record.error) {
+    throw InputError(
+        fmt::format("{} holds an error of id \"{}\" from another request, document, model or "
+                    "options: --retry-errors runs it again",
+                    path_, id));
+  }
   throw InputError(fmt::format(
       "{} holds a result of id \"{}\" from another request, document, model or options: name "
       "another output",
@@ -99,7 +126,7 @@ void ResultFile::Append(const std::string& id, const std::string& key,
   Json record = {{"id", id}, {"key", key}};
   record.update(CompletionObject(completion));
   AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
-  keys_[id] = key;
+  records_[id] = {key, false};
 }
 
 void ResultFile::AppendError(const std::string& id, const std::string& key, const Error& error) {
@@ -107,27 +134,25 @@ void ResultFile::AppendError(const std::string& id, const std::string& key, cons
                        {"key", key},
                        {"error", {{"code", CodeName(error.code())}, {"message", error.what()}}}};
   AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
-  keys_[id] = key;
+  records_[id] = {key, true};
 }
 
 void ResultFile::AppendLine(const std::string& line) {
   const std::string whole = line + '\n';
   const off_t start = lseek(file_, 0, SEEK_CUR);
+  const auto fail = [&](int cause) {
+    // Away with the torn line, which would be dropped at the next start all the same.
+    if (ftruncate(file_, start) == 0) lseek(file_, start, SEEK_SET);
+    throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(cause)));
+  };
   size_t written = 0;
   while (written < whole.size()) {
     const ssize_t n = write(file_, whole.data() + written, whole.size() - written);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      const int cause = errno;
-      // A torn line would be dropped at the next start all the same.
-      if (ftruncate(file_, start) != 0 || lseek(file_, start, SEEK_SET) < 0) errno = cause;
-      throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(cause)));
-    }
+    if (n <= 0) fail(n < 0 ? errno : ENOSPC);
     written += static_cast<size_t>(n);
   }
-  if (fsync(file_) != 0 && errno != EINVAL) {  // EINVAL: a pipe or a device
-    throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
-  }
+  if (fsync(file_) != 0 && errno != EINVAL) fail(errno);  // EINVAL: a pipe or a device
 }
 
 }  // namespace kvfold

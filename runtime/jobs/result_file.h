@@ -1,5 +1,8 @@
 // runtime/jobs/result_file.h: the output of a batch: one JSON record a line, appended whole and
 // synced, never rewritten. The same command again finds what is done and goes on.
+//
+// An id may have several records, where requests that had failed were run again: the last one is
+// its result.
 #pragma once
 
 #include <map>
@@ -14,14 +17,18 @@ class ResultFile {
   // Opens or creates OUT, locks it, reads the records that are there and drops a torn last line.
   // Throws InputError where another process writes it or a whole line is not a record, IoError
   // where it cannot be opened. A device or a pipe is only written to: neither locked nor read.
-  explicit ResultFile(const std::string& path);
+  // `retry_errors`: a request whose record is an error is not done.
+  explicit ResultFile(const std::string& path, bool retry_errors = false);
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;
   ResultFile& operator=(const ResultFile&) = delete;
 
   // Whether the request `id` is done. Throws InputError naming the id where it was done under
-  // another key.
-  bool Done(const std::string& id, const std::string& key) const;
+  // another key. An error has no result that could be taken for another's: with retry_errors it is
+  // run again under any key; without, it is done under `key` and also under
+  // `key_without_document`, the key that the request had while its document could not be read.
+  bool Done(const std::string& id, const std::string& key,
+            const std::string& key_without_document = {}) const;
   // Each appends one record and returns when it is on disk. Throws IoError; then the file ends in
   // whole records.
   void Append(const std::string& id, const std::string& key, const Completion& completion);
@@ -31,7 +38,12 @@ class ResultFile {
   void AppendLine(const std::string& line);
   std::string path_;
   int file_ = -1;
-  std::map<std::string, std::string> keys_;  // by id
+  struct Record {
+    std::string key;
+    bool error = false;
+  };
+  bool retry_errors_;
+  std::map<std::string, Record> records_;  // the last of every id
 };
 
 // One completion as an object of a record: text, tokens, counts, finish_reason, timings.

@@ -3,8 +3,9 @@
 import fcntl
 import json
 import os
+import shutil
 
-from launcher_case import LLAMA, LauncherCase, kvfold, main, read_json, read_json_lines
+from launcher_case import LLAMA, MODELS, LauncherCase, kvfold, main, read_json, read_json_lines
 
 TOKENS = read_json(LLAMA, "reference", "tokens.json")
 RECORD_KEYS = {"id", "key", "text", "tokens", "prompt_tokens", "new_tokens", "finish_reason", "timings"}
@@ -17,9 +18,9 @@ class Batch(LauncherCase):
         self.requests = [{"id": f"r{i}", "tokens": TOKENS[i:i + 20 + 13 * i], "max_new_tokens": 9 - 2 * i}
                          for i in range(4)]
 
-    def run_batch(self, requests, *arguments, ranks=None, output=None):
+    def run_batch(self, requests, *arguments, ranks=None, output=None, model=LLAMA):
         prompts = requests if isinstance(requests, str) else self.write_lines("in.jsonl", requests)
-        return kvfold("run", "--model", LLAMA, "--dtype", "f32", "--chunk", 16, "--prompts", prompts, "--output",
+        return kvfold("run", "--model", model, "--dtype", "f32", "--chunk", 16, "--prompts", prompts, "--output",
                       output or self.output, *arguments, ranks=ranks)
 
     def records(self):
@@ -51,6 +52,137 @@ class Batch(LauncherCase):
                 os.remove(self.output)
                 self.assert_done(self.run_batch(self.requests, *arguments, ranks=ranks))
                 self.assertEqual({record["id"]: record["tokens"] for record in self.records()}, alone)
+
+    def results(self):
+        """Records by id without what the clock says, sure that no id is there twice."""
+        records = self.records()
+        results = {record["id"]: {key: value for key, value in record.items() if key != "timings"}
+                   for record in records}
+        self.assertEqual(len(results), len(records))
+        return results
+
+    def document_requests(self):
+        """Six questions on two documents by turns, and two requests without one."""
+        book = self.write("book.txt", "It was a dark and stormy night. " * 40)
+        letter = self.write("letter.txt", "Dear reader, " * 30)
+        requests = [{"id": f"q{i}", "document": [book, letter][i % 2], "prompt": f"{i} Why? " * (1 + i),
+                     "max_new_tokens": 5 + i % 3, "temperature": 0.9, "seed": i} for i in range(6)]
+        requests.insert(3, {"id": "alone", "prompt": "Hello", "max_new_tokens": 9})
+        requests.insert(5, {"id": "tokens", "tokens": [1, 2, 3], "max_new_tokens": 4})
+        return requests
+
+    def model_with_tokenizer(self, name="llama_gqa"):
+        """A fixture with a tokenizer of its vocabulary's size: one token a byte."""
+        model = self.path("model")
+        shutil.copytree(os.path.join(MODELS, name), model)
+        letters = [*range(ord("!"), ord("~") + 1), *range(0xa1, 0xad), *range(0xae, 0x100)]
+        alphabet = [chr(byte) for byte in letters]
+        alphabet += [chr(0x100 + i) for i in range(256 - len(letters))]
+        with open(os.path.join(model, "tokenizer.json"), "w", encoding="utf-8") as file:
+            json.dump({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                                         "use_regex": True},
+                       "post_processor": None,
+                       "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
+                                   "use_regex": True},
+                       "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                                 "vocab": {letter: i for i, letter in enumerate(alphabet)}, "merges": []}}, file)
+        return model
+
+    def test_documents_are_folded_once(self):
+        model = self.model_with_tokenizer()
+        requests = self.document_requests()
+        alone = {}
+        for request in requests:  # each by itself
+            self.output = self.path(f"{request['id']}.jsonl")
+            summary = self.assert_json(self.run_batch([request], "--json", model=model))
+            self.assertEqual(summary["shared_tokens"], 0)
+            alone.update(self.results())
+        # 1280 and 390 bytes, one token each, and two questions more on either: whole chunks of 16.
+        saved = 2 * 1280 + 2 * 384
+        for arguments in ([], ["--concurrency", 4], ["--concurrency", 4, "--max-tokens", 1400]):
+            with self.subTest(arguments=arguments):
+                self.output = self.path(f"together{len(arguments)}.jsonl")
+                result = self.run_batch(requests, "--json", *arguments, model=model)
+                summary = self.assert_json(result)
+                self.assertEqual(summary["shared_tokens"], saved)
+                self.assertEqual(summary["prompt_tokens"], sum(r["prompt_tokens"] for r in self.records()))
+                self.assertIn(f"shared: {saved} tokens", result.stderr)
+                self.assertEqual(self.results(), alone)
+                if not arguments:  # those of a document together, where the first of them stands
+                    self.assertEqual([record["id"] for record in self.records()],
+                                     ["q0", "q2", "q4", "q1", "q3", "q5", "alone", "tokens"])
+
+    def test_resumed_documents_are_shared_by_those_that_are_left(self):
+        model = self.model_with_tokenizer()
+        requests = self.document_requests()
+        self.assert_done(self.run_batch(requests, model=model))
+        whole = self.results()
+        with open(self.output, encoding="utf-8") as file:
+            lines = file.readlines()
+        for kept, saved in [(lines[1:2], 1280 + 2 * 384), (lines[0:2], 2 * 384), (lines[5:], 2 * 1280 + 384)]:
+            self.write("out.jsonl", "".join(kept))
+            summary = self.assert_json(self.run_batch(requests, "--json", model=model))
+            self.assertEqual((summary["done"], summary["done_before"]), (8 - len(kept), len(kept)))
+            self.assertEqual(summary["shared_tokens"], saved)
+            self.assertEqual(self.results(), whole)
+
+    def test_documents_over_ranks_and_windows(self):
+        """A sliding window drops what a fork shares; ranks fork alike."""
+        model = self.model_with_tokenizer("mistral_window")
+        documents = self.document_requests()
+        for ranks in (2, 3):
+            with self.subTest(ranks=ranks):
+                self.output = self.path(f"one{ranks}.jsonl")
+                one = self.assert_json(self.run_batch(documents, "--json", model=model, ranks=ranks))
+                want = self.results()
+                self.output = self.path(f"four{ranks}.jsonl")
+                four = self.assert_json(self.run_batch(documents, "--json", "--concurrency", 4, model=model, ranks=ranks))
+                self.assertEqual(self.results(), want)
+                self.assertEqual(one["shared_tokens"], 2 * 1280 + 2 * 384)
+                self.assertEqual(four["shared_tokens"], one["shared_tokens"])
+
+    def test_other_bytes_are_another_document(self):
+        model = self.model_with_tokenizer()
+        requests = [{"id": "a", "document": self.write("a.txt", "x" * 100), "prompt": "?"},
+                    {"id": "b", "document": self.write("b.txt", "x" * 100), "prompt": "!"},
+                    {"id": "c", "document": self.write("c.txt", ""), "prompt": "!"}]
+        summary = self.assert_json(self.run_batch(requests, "--json", model=model))
+        self.assertEqual((summary["shared_tokens"], summary["errors"]), (0, 0))
+
+    def test_errors_are_run_again_when_asked(self):
+        model = self.model_with_tokenizer()
+        book = self.path("book.txt")
+        requests = [{"id": "a", "prompt": "Hello", "max_new_tokens": 3},
+                    {"id": "b", "document": book, "prompt": "Why?", "max_new_tokens": 3},
+                    {"id": "c", "prompt": "x" * 50, "max_new_tokens": 3}]
+        arguments = ["--json", "--max-tokens", 40]
+        self.assertEqual(self.assert_json(self.run_batch(requests, *arguments, model=model))["errors"], 2)
+        self.write("book.txt", "A short book.")
+        before = self.bytes_of_output()
+        # Errors count as done, also that of the document which has come meanwhile.
+        summary = self.assert_json(self.run_batch(requests, *arguments, model=model))
+        self.assertEqual((summary["done"], summary["done_before"]), (0, 3))
+        self.assertEqual(self.bytes_of_output(), before)
+        # Another question is another request.
+        changed = [requests[0], {**requests[1], "prompt": "When?"}, requests[2]]
+        self.assert_refused(self.run_batch(changed, *arguments, model=model), '"b"', "--retry-errors")
+        for retried, errors, n_records in [(changed, 1, 5), (changed, 1, 6)]:
+            summary = self.assert_json(self.run_batch(retried, *arguments, "--retry-errors", model=model))
+            self.assertEqual(summary["errors"], errors)
+            records = self.records()
+            self.assertEqual(len(records), n_records)
+            last = {record["id"]: record for record in records}
+            self.assertIn("text", last["b"])
+            self.assertIn("error", last["c"])
+            self.assertTrue(self.bytes_of_output().startswith(before))
+        self.assert_refused(self.run_batch(requests, *arguments, model=model), '"b"', "another output")
+        summary = self.assert_json(self.run_batch(changed, *arguments, model=model))
+        self.assertEqual((summary["done"], summary["done_before"]), (0, 3))
+
+    def test_retry_errors_is_for_batches(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--retry-errors"), "--prompts")
 
     def test_same_command_again_does_nothing(self):
         for ranks in (None, 2):
@@ -119,7 +251,10 @@ class Batch(LauncherCase):
                           ('{"id": "x", "tokens": [1], "temperature": "hot"}', "temperature"),
                           ('{"id": "x", "tokens": [1], "stop": "a"}', "stop"),
                           ('{"id": "x", "tokens": [1], "colour": 1}', "colour"),
-                          ('{"id": "x", "tokens": [1], "seed": -1}', "seed"), ('\udcff{}'.encode("utf-8", "surrogateescape"), "JSON")]:
+                          ('{"id": "x", "tokens": [1], "seed": -1}', "seed"),
+                          ('{"id": "x", "tokens": [1], "tokens": [2]}', '"tokens" stands there twice'),
+                          ('{"id": "x", "tokens": ' + "[" * 100000 + "]" * 100000 + "}", "nested"),
+                          (b'{"id": "x", "prompt": "\xff"}', "JSON"), ('\udcff{}'.encode("utf-8", "surrogateescape"), "JSON")]:
             with self.subTest(bad=bad):
                 prompts = self.path("bad.jsonl")
                 with open(prompts, "wb") as file:

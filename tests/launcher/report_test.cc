@@ -79,6 +79,33 @@ TEST(RankTable, ColumnsLineUpAndImbalanceIsSaid) {
   EXPECT_NE(lines[3].find("11 %"), std::string::npos) << lines[3];
 }
 
+TEST(Summary, TellsWhatWasDone) {
+  FoldTotals totals;
+  totals.folded_tokens = 1000;
+  totals.chunks = 4;
+  totals.new_tokens = 21;
+  totals.decoded_tokens = 20;
+  totals.fold_s = 2.0;
+  totals.decode_s = 0.5;
+  EXPECT_EQ(Summary(totals, 0, {1 << 20, 3 << 20}),
+            "fold:   1000 tokens in 4 chunks, 2.0 s, 500 tokens/s\n"
+            "decode: 21 tokens, 0.5 s, 40.0 tokens/s\n"
+            "peak memory by rank: 0: 1.00 MiB, 1: 3.00 MiB\n");
+  totals.shared_tokens = 512;
+  EXPECT_NE(Summary(totals, 0, {1})
+                .find("shared: 512 tokens of the prompts were folded for another request\n"),
+            std::string::npos);
+  EXPECT_NE(Summary(totals, 3, {1}).find("errors: 3\n"), std::string::npos);
+}
+
+TEST(Summary, NothingDividesByNothing) {
+  EXPECT_EQ(Summary({}, 2, {}),
+            "fold:   0 tokens in 0 chunks, 0.0 ms, -\n"
+            "decode: 0 tokens, 0.0 ms, -\n"
+            "errors: 2\n"
+            "peak memory by rank:\n");
+}
+
 // Catches what is logged, and standard error, which is no terminal then.
 class ProgressTest : public testing::Test {
  protected:

@@ -138,6 +138,28 @@ TEST(PromptLineTest, UnknownFieldsAreRefusedByName) {
   EXPECT_THAT(RefusalOfField(R"("": 3)"), HasSubstr("unknown field \"\""));
 }
 
+TEST(PromptLineTest, FieldsThatStandTwiceAreRefusedByName) {
+  EXPECT_THAT(RefusalOfField(R"("prompt": "q")"), HasSubstr("\"prompt\" stands there twice"));
+  EXPECT_THAT(RefusalOfField(R"("id": "a")"), HasSubstr("\"id\" stands there twice"));
+  EXPECT_THAT(RefusalOf(R"({"id": "a", "messages": [{"role": "user", "content": "b",)"
+                        R"( "role": "user"}]})"),
+              HasSubstr("\"role\" stands there twice"));
+  // In objects beside each other a name may come again.
+  EXPECT_EQ(ParsePromptLine(R"({"id": "a", "messages": [{"role": "user", "content": "b"},)"
+                            R"( {"role": "user", "content": "c"}]})",
+                            {})
+                .messages->size(),
+            2u);
+}
+
+TEST(PromptLineTest, DeepNestingIsRefused) {
+  for (const size_t depth : {9u, 1000u, 2'000'000u}) {
+    const std::string open(depth, '['), close(depth, ']');
+    EXPECT_THAT(RefusalOfField(R"("stop": )" + open + close), HasSubstr("nested"));
+    EXPECT_THAT(RefusalOfField(R"("stop": )" + open), HasSubstr("nested"));
+  }
+}
+
 TEST(PromptLineTest, ExactlyOneOfPromptMessagesAndTokens) {
   const std::string prompt = R"("prompt": "p")", tokens = R"("tokens": [1])",
                     messages = R"("messages": [{"role": "user", "content": "x"}])";

@@ -108,6 +108,50 @@ TEST_F(ResultFileTest, IdDoneUnderAnotherKeyIsRefused) {
               AllOf(HasSubstr("\"a\""), HasSubstr(path_)));
 }
 
+TEST_F(ResultFileTest, ErrorsAreDoneUnlessTheyAreToBeRunAgain) {
+  {
+    ResultFile results(path_);
+    results.Append("good", "k1", SomeCompletion("x"));
+    results.AppendError("bad", "k2", InputError("refused"));
+    EXPECT_TRUE(results.Done("bad", "k2"));
+  }
+  {
+    ResultFile results(path_, /*retry_errors=*/true);
+    EXPECT_TRUE(results.Done("good", "k1"));
+    EXPECT_FALSE(results.Done("bad", "k2"));
+    EXPECT_FALSE(results.Done("bad", "another"));  // the document was mended, say
+    EXPECT_THAT(ErrorOf([&] { results.Done("good", "another"); }), HasSubstr("\"good\""));
+    results.Append("bad", "another", SomeCompletion("y"));
+    EXPECT_TRUE(results.Done("bad", "another"));
+  }
+  // The last record of an id is its result.
+  EXPECT_EQ(Records().size(), 3u);
+  for (const bool retry_errors : {false, true}) {
+    const ResultFile results(path_, retry_errors);
+    EXPECT_TRUE(results.Done("bad", "another"));
+    EXPECT_THAT(ErrorOf([&] { results.Done("bad", "k2"); }), HasSubstr("\"bad\""));
+  }
+}
+
+TEST_F(ResultFileTest, ErrorUnderAnotherKeyIsRefusedByName) {
+  ResultFile results(path_);
+  results.AppendError("a", "k", InputError("refused"));
+  EXPECT_THAT(ErrorOf([&] { results.Done("a", "other"); }),
+              AllOf(HasSubstr("\"a\""), HasSubstr("--retry-errors"), HasSubstr(path_)));
+}
+
+// A document that could not be read has no bytes for a key: it may come later and the error still
+// counts. A result never does.
+TEST_F(ResultFileTest, ErrorOfAMissingDocumentCountsWhenItHasCome) {
+  ResultFile results(path_);
+  results.AppendError("a", "without", InputError("cannot read book.txt"));
+  EXPECT_TRUE(results.Done("a", "with", "without"));
+  EXPECT_THAT(ErrorOf([&] { results.Done("a", "with", "other question, without"); }),
+              HasSubstr("--retry-errors"));
+  results.Append("b", "without", SomeCompletion("x"));
+  EXPECT_THAT(ErrorOf([&] { results.Done("b", "with", "without"); }), HasSubstr("another output"));
+}
+
 TEST_F(ResultFileTest, TornLastLineIsDroppedAndDoneAgain) {
   {
     ResultFile results(path_);
