@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds kvfold and runs every test.
+# Builds kvfold and runs every test; then fuzzes each reader for 20 s (scripts/fuzz.sh).
 #     scripts/test.sh [--preset release|debug|asan|tsan] [-- CTEST_OPTION...]
+# Options of ctest choose among its tests, and leave the fuzzing out; so do the sanitizers' presets, which the fuzz targets have
+# themselves.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -42,6 +44,16 @@ source "$root/scripts/lib/local_mpi.sh"
 # shellcheck source=scripts/lib/build.sh
 source "$root/scripts/lib/build.sh"
 
+# Only what libraries do that are not ours is suppressed: the files say what, and why.
+case $preset in
+  asan) export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0 ;;
+  tsan) export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp ;;
+esac
+
 build_preset "$root" "$preset"
 cd "$root"
 ctest --preset "$preset" --parallel "$(nproc)" "$@"
+
+if (($#)) || [[ $preset == asan || $preset == tsan ]]; then exit 0; fi
+"$root/scripts/install_deps.sh" --fuzzing 2>/dev/null || true # without clang the next line says that it skips
+"$root/scripts/fuzz.sh" --seconds 20 --if-possible

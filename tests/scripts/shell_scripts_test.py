@@ -232,6 +232,76 @@ class Test(Sandbox):
         for arguments in (["--preset", "fast"], ["--preset"], ["shard"]):
             self.assertEqual(self.run_script("test.sh", *arguments).returncode, 2, arguments)
 
+    def test_fuzzes_after_the_whole_test_run_only(self):
+        (self.repository / "scripts" / "fuzz.sh").write_text('#!/bin/bash\necho "fuzz $*" >>"$CALLS"\n')
+        for arguments, fuzzed in ([], True), (["--preset", "debug"], True), (["--preset", "tsan"], False), (["--", "-R", "x"], False):
+            (self.root / "calls").unlink(missing_ok=True)
+            self.assertEqual(self.run_script("test.sh", *arguments).returncode, 0)
+            self.assertEqual(self.calls()[-1] == "fuzz --seconds 20 --if-possible", fuzzed, arguments)
+
+    def test_missing_clang_is_no_trouble(self):
+        self.fake("dpkg-query", ALL_INSTALLED + " | grep -v clang")
+        self.fake("apt-get", "exit 100")
+        self.fake("clang++", "exit 1")
+        done = self.run_script("test.sh")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr.count("skipped"), 1)
+
+
+class Fuzz(Sandbox):
+    def setUp(self):
+        super().setUp()
+        folder = self.repository / "tests" / "fuzz"
+        folder.mkdir(parents=True)
+        (folder / "gguf_fuzz.cc").write_text("")
+        (folder / "config_json_fuzz.cc").write_text("")
+        self.fake("clang++", "exit 0")
+        self.build('echo "$*" >>"$CALLS"; echo "stat::number_of_executed_units: 1234"')
+
+    def build(self, body):
+        """cmake that makes fuzz targets of this body."""
+        self.fake("cmake", f"""
+            echo "cmake $*" >>"$CALLS"
+            mkdir -p build/fuzz/tests/fuzz
+            for name in gguf config_json; do
+              printf '%s\\n' '#!/bin/bash' '{body}' >build/fuzz/tests/fuzz/fuzz_$name
+              chmod +x build/fuzz/tests/fuzz/fuzz_$name
+            done""")
+
+    def test_table_of_all_targets(self):
+        done = self.run_script("fuzz.sh", "--runs", "1234")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        self.assertEqual(rows[0][:2], ["target", "executions"])
+        self.assertEqual(sorted(row[:2] + row[-1:] for row in rows[1:]), [["config_json", "1234", "clean"], ["gguf", "1234", "clean"]])
+        self.assertIn("cmake --build --preset fuzz --target fuzz_config_json fuzz_gguf", self.calls())
+        self.assertEqual(sum(line.startswith("-runs=1234 ") for line in self.calls()), 2)
+
+    def test_one_target_for_some_seconds(self):
+        done = self.run_script("fuzz.sh", "--seconds", "3", "gguf")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+        self.assertTrue(self.calls()[-1].startswith("-max_total_time=3 "))
+
+    def test_finding_fails(self):
+        self.build('echo "==1== ERROR: libFuzzer: deadly signal"; exit 77')
+        done = self.run_script("fuzz.sh", "gguf")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("exit 77: ERROR: libFuzzer: deadly signal", done.stdout)
+        self.assertIn("build/fuzz/findings", done.stderr)
+
+    def test_without_libfuzzer(self):
+        self.fake("clang++", "echo 'no such library'; exit 1")
+        done = self.run_script("fuzz.sh", "--if-possible")
+        self.assertEqual((done.returncode, done.stdout, done.stderr.count("skipped")), (0, "", 1))
+        self.assertEqual(self.run_script("fuzz.sh").returncode, 2)
+        self.assertEqual(self.calls(), [])
+
+    def test_wrong_usage(self):
+        for arguments in (["--seconds"], ["--seconds", "x"], ["--runs", "0"], ["--fast"], ["none"]):
+            done = self.run_script("fuzz.sh", *arguments)
+            self.assertEqual((done.returncode, len(done.stderr.splitlines())), (2, 1), arguments)
+
 
 if __name__ == "__main__":
     unittest.main()

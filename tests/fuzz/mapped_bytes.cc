@@ -1,0 +1,72 @@
+// MappedFile without files: linked in place of models/checkpoint/mapped_file.cc, whose names these
+// are.
+#include <stdlib.h>
+
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <utility>
+
+#include "models/checkpoint/mapped_file.h"
+#include "tests/fuzz/fuzz_target.h"
+
+namespace kvfold {
+namespace {
+
+const uint8_t* mapped_data = nullptr;
+size_t mapped_size_bytes = 0;
+
+}  // namespace
+
+namespace fuzz {
+
+void SetMappedBytes(const uint8_t* data, size_t size_bytes) {
+  mapped_data = data;
+  mapped_size_bytes = size_bytes;
+}
+
+MarkedFolder::MarkedFolder(std::initializer_list<std::string_view> names) {
+  std::string name = (std::filesystem::temp_directory_path() / "kvfold_fuzz_XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);
+  path_ = name;
+  for (const std::string_view file : names) std::ofstream(path_ / file).flush();
+}
+
+MarkedFolder::~MarkedFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+}  // namespace fuzz
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string()) {
+  if (mapped_size_bytes == 0) return;
+  data_ = new uint8_t[mapped_size_bytes];  // a copy of just this size
+  size_bytes_ = mapped_size_bytes;
+  std::memcpy(data_, mapped_data, mapped_size_bytes);
+}
+
+MappedFile::~MappedFile() { Unmap(); }
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  if (this != &other) {
+    Unmap();
+    path_ = std::move(other.path_);
+    data_ = std::exchange(other.data_, nullptr);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+  }
+  return *this;
+}
+
+void MappedFile::Unmap() noexcept { delete[] data_; }
+
+void MappedFile::WillNeed(uint64_t, uint64_t) const {}
+
+void MappedFile::DropResidentPages() const {}
+
+}  // namespace kvfold
