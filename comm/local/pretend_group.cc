@@ -18,9 +18,10 @@ class PretendCommunicator : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return size_; }
   std::string transport() const override { return "pretended"; }
+  bool SumsBf16() const override { return true; }
 
   PendingCollective StartAllReduceSum(TensorView view, Stream&) override {
-    Refuse(internal::AllReduceProblem(view));
+    Refuse(internal::AllReduceProblem(view, /*bf16=*/true));
     return PendingCollective();
   }
   void AllGather(ConstTensorView in, TensorView out, Stream&) override {
