@@ -72,12 +72,17 @@ class KernelSizing {
  public:
   virtual ~KernelSizing() = default;
   virtual DType activation_dtype() const = 0;  // what products take: kF32 or kBF16
+  // What products give to the next kernel and to the all-reduce: kF32, or activation_dtype where
+  // memory is what they wait for. (Logits are always f32.)
+  virtual DType product_dtype() const { return DType::kF32; }
   virtual int64_t kv_interleave(
       DType kv_dtype) const = 0;  // KvLayout::interleave that Attention reads
   // Bytes that Attention over at most max_sequences sequences may use as scratch.
   virtual int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const = 0;
   // Bytes of a packed weight. Pack writes exactly as many.
   virtual int64_t PackedBytes(LinearShape shape) const = 0;
+  // Bytes that the implementation itself allocates on its device, once, when it is made.
+  virtual int64_t OwnBytes() const { return 0; }
 };
 
 class Kernels : public KernelSizing {
@@ -89,7 +94,8 @@ class Kernels : public KernelSizing {
   virtual std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
                                              const WeightRows& rows) = 0;
 
-  // host: f32 [rows, cols] in host memory; out: f32 of the same shape on the device.
+  // host: f32 [rows, cols] in host memory, read before this returns; out: f32 of the same shape on
+  // the device.
   virtual void CopyFromHost(ConstTensorView host, TensorView out) = 0;
 
   // out[t, i] = sin and cos as RopeTable has them, for positions[t].
@@ -97,20 +103,20 @@ class Kernels : public KernelSizing {
                              TensorView out) = 0;
 
   // residual += delta (skipped where delta is empty); out[t, d] = weight[d] * residual[t, d] /
-  // sqrt(mean_d(residual^2) + eps) (arXiv:1910.07467), the mean in f32. residual, delta: f32
-  // [n_tokens, hidden]; out: activation_dtype.
+  // sqrt(mean_d(residual^2) + eps) (arXiv:1910.07467), the mean in f32. residual: f32 [n_tokens,
+  // hidden]; delta: f32 or product_dtype; out: activation_dtype.
   virtual void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
                           float eps, TensorView out) = 0;
 
-  // y = x w^T (+ bias). x: activation_dtype [n_tokens, n_in]; y: f32 [n_tokens, n_out]; bias: f32
-  // [n_out] or null; sums in f32. Rows of `x` beyond n_tokens, up to the next
+  // y = x w^T (+ bias). x: activation_dtype [n_tokens, n_in]; y: f32 or product_dtype [n_tokens,
+  // n_out]; bias: f32 [n_out] or null; sums in f32. Rows of `x` beyond n_tokens, up to the next
   // multiple of kRowPadding, may be read: they change nothing, whatever they hold.
   virtual void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
                       TensorView y) = 0;
 
-  // qkv: f32 [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v heads. Rotates q
-  // in place; writes rotated k, and v, into the pending chunk of every sequence's view, quantising
-  // where the cache does.
+  // qkv: f32 or product_dtype [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v
+  // heads. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
+  // view, quantising where the cache does.
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
                           std::span<const SequenceRows> sequences) = 0;
 
@@ -122,8 +128,8 @@ class Kernels : public KernelSizing {
                          std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
                          TensorView out, float* log_sum_exp) = 0;
 
-  // out[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j], j in [0, ffn). gate_up: f32 [n_tokens, 2
-  // ffn]; out: activation_dtype [n_tokens, ffn].
+  // out[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j], j in [0, ffn). gate_up: f32 or
+  // product_dtype [n_tokens, 2 ffn]; out: activation_dtype [n_tokens, ffn].
   virtual void GatedActivation(ConstTensorView gate_up, TensorView out) = 0;
 
   // stats[r] over logits [rows, n_vocab_shard] f32; targets[r] is a column of the shard or outside

@@ -1,6 +1,7 @@
 // tests/runtime/kernels/backend.h: the implementations of Kernels that the conformance suite runs
-// over, and matrices in their memory. A further implementation joins by a Backend of its own in
-// Implementations(); no test names one.
+// over, and matrices in their memory. A further implementation joins by a Backend of its own and an
+// Implementations(), which is one a test program (cpu_backend.cc, cuda/cuda_backend.cc); no test
+// names one.
 #pragma once
 
 #include <gtest/gtest.h>

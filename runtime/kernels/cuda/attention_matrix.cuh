@@ -1,0 +1,378 @@
+// runtime/kernels/cuda/attention_matrix.cuh: attention over the block table with matrix units: bf16
+// products, f32 sums, running maximum and sum (FlashAttention-2, arXiv:2307.08691, algorithm 1).
+// After ptx.h.
+//
+// One thread block takes one AttentionItem: a tile of packed rows over a range of key tiles. Tiles
+// K0, V0, K1, V1, ... come one after the other through a ring of stages in shared memory by
+// asynchronous copies; int8 tiles are widened to bf16, which holds their whole numbers exactly, and
+// their scales are folded into scores and probabilities.
+#pragma once
+
+#include "runtime/kernels/cuda/attention_args.h"
+#include "runtime/kernels/cuda/elements.cuh"
+
+namespace kvfold::cuda {
+
+template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of>
+struct MatrixAttention {
+  static constexpr int kHeadDim = kHeadDimOf;
+  static constexpr bool kInt8 = kInt8Of;
+  static constexpr AttentionTiling kTiling = TilingOf<kHeadDimOf, kFewRowsOf>();
+  static constexpr int kThreads = kTiling.warps * 32;
+  static constexpr int kSharedBytes = SharedBytes(kHeadDimOf, kTiling, kInt8Of);
+  // Blocks that share a multiprocessor, by which the compiler bounds registers.
+  static constexpr int kBlocksAtATime = kFewRowsOf ? (kHeadDimOf <= 128 ? 4 : 2) : 2;
+
+  static constexpr int kKeyTile = kTiling.key_tile;
+  static constexpr int kStages = kTiling.stages;
+  static constexpr int kRowTile = kTiling.row_tile();
+  static constexpr int kSlabs = kTiling.rows_per_warp / 16;  // of 16 rows a warp
+  static constexpr int kTileBytes = kKeyTile * kHeadDim * 2;
+  static constexpr int kStageBytes = kInt8 ? kTileBytes / 2 + kKeyTile * 4 : kTileBytes;
+  static constexpr int kRowChunks = kHeadDim / 8;  // of 16 bytes of bf16
+
+  const AttentionArgs& args;
+  const AttentionItem item;
+  const BatchSequence sequence;
+  const int thread, warp, lane;
+  unsigned char* const queries;
+  unsigned char* const stages;
+  unsigned char* const widened;  // int8 only
+
+  KVFOLD_DEVICE explicit MatrixAttention(const AttentionArgs& arguments)
+      : args(arguments),
+        item(arguments.items[ptx::BlockX()]),
+        sequence(arguments.sequences[item.sequence]),
+        thread(ptx::ThreadX()),
+        warp(thread / 32),
+        lane(thread % 32),
+        queries(ptx::Shared()),
+        stages(queries + kRowTile * kHeadDim * 2),
+        widened(stages + kStages * kStageBytes) {}
+
+  // Packed row of the item that this thread holds in accumulators d[2 half], d[2 half + 1] of a
+  // slab.
+  KVFOLD_DEVICE int RowOf(int slab, int half) const {
+    return item.row_begin + warp * kTiling.rows_per_warp + slab * 16 + half * 8 + lane / 4;
+  }
+  KVFOLD_DEVICE int PositionOf(int packed_row) const {
+    return sequence.begin + packed_row / item.group;
+  }
+
+  KVFOLD_DEVICE void LoadQueries() const {
+    for (int i = thread; i < kRowTile * kRowChunks; i += kThreads) {
+      const int row = i / kRowChunks;
+      const int chunk = i % kRowChunks;
+      const int packed = item.row_begin + row;
+      ptx::Vector128 v = {{0, 0, 0, 0}};
+      if (packed < item.row_end) {
+        const int64_t at = (sequence.row_begin + packed / item.group) * args.q_stride +
+                           (item.first_head + packed % item.group) * kHeadDim + chunk * 8;
+        if (args.q_dtype == DType::kBF16) {
+          v = ptx::Load(
+              reinterpret_cast<const ptx::Vector128*>(static_cast<const uint16_t*>(args.q) + at));
+        } else {
+          float x[8];
+          LoadRun(static_cast<const float*>(args.q) + at, x);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) v.words[j] = ptx::PackBf16x2(x[2 * j], x[2 * j + 1]);
+        }
+      }
+      ptx::StoreShared(
+          reinterpret_cast<ptx::Vector128*>(queries + SwizzledOffsetBytes<kHeadDim>(row, chunk)),
+          v);
+    }
+  }
+
+  // Starts the copy of piece p: K of key tile tile_begin + p / 2 if p is even, else V.
+  KVFOLD_DEVICE void StartPiece(int p) const {
+    const int position = (item.tile_begin + p / 2) * kKeyTile;
+    const int slot = position % static_cast<int>(kBlockTokens);
+    const unsigned char* const head =
+        args.blocks[sequence.table_begin + position / static_cast<int>(kBlockTokens) -
+                    sequence.first_block] +
+        args.layer_offset_bytes + item.kv_head * args.head_bytes;
+    const unsigned char* const from =
+        head + (p % 2) * args.tile_bytes + slot * kHeadDim * (kInt8 ? 1 : 2);
+    unsigned char* const to = stages + p % kStages * kStageBytes;
+    if constexpr (kInt8) {
+      for (int i = thread; i < kTileBytes / 32; i += kThreads) {
+        ptx::CpAsync16(to + i * 16, from + i * 16);
+      }
+      const unsigned char* const scales =
+          head + 2 * args.tile_bytes + (p % 2 * static_cast<int>(kBlockTokens) + slot) * 4;
+      for (int i = thread; i < kKeyTile / 4; i += kThreads) {
+        ptx::CpAsync16(to + kTileBytes / 2 + i * 16, scales + i * 16);
+      }
+    } else {
+#pragma unroll
+      for (int i = thread; i < kKeyTile * kRowChunks; i += kThreads) {
+        ptx::CpAsync16(to + SwizzledOffsetBytes<kHeadDim>(i / kRowChunks, i % kRowChunks),
+                       from + i * 16);
+      }
+    }
+  }
+
+  // Waits until piece p is there for all, starts the piece that takes the room of the one before
+  // it, and says where p's tile of bf16 lies. Every thread has done with piece p - 1.
+  KVFOLD_DEVICE const unsigned char* Arrive(int p, int n_pieces) const {
+    ptx::CpAsyncWait<kStages - 2>();
+    ptx::SyncThreads();
+    if (p + kStages - 1 < n_pieces) StartPiece(p + kStages - 1);
+    ptx::CpAsyncCommit();  // also of nothing: groups are counted
+    const unsigned char* const stage = stages + p % kStages * kStageBytes;
+    if constexpr (!kInt8) return stage;
+    for (int i = thread; i < kTileBytes / 32; i += kThreads) {
+      const ptx::Vector128 narrow =
+          ptx::LoadShared(reinterpret_cast<const ptx::Vector128*>(stage + i * 16));
+      const int row = i / (kRowChunks / 2);
+      const int chunk = i % (kRowChunks / 2) * 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        ptx::Vector128 wide;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const uint32_t word = narrow.words[half * 2 + j / 2] >> (j % 2 * 16);
+          wide.words[j] =
+              ptx::PackBf16x2(static_cast<float>(static_cast<int8_t>(word & 0xffu)),
+                              static_cast<float>(static_cast<int8_t>((word >> 8) & 0xffu)));
+        }
+        ptx::StoreShared(reinterpret_cast<ptx::Vector128*>(
+                             widened + SwizzledOffsetBytes<kHeadDim>(row, chunk + half)),
+                         wide);
+      }
+    }
+    ptx::SyncThreads();
+    return widened;
+  }
+
+  // The scale of key `key` of the tile, int8 only.
+  KVFOLD_DEVICE float ScaleOf(int p, int key) const {
+    return ptx::LoadShared(
+        reinterpret_cast<const float*>(stages + p % kStages * kStageBytes + kTileBytes / 2) + key);
+  }
+
+  using Scores = float[kSlabs][kKeyTile / 8][4];
+  using Sums = float[kSlabs][kHeadDim / 8][4];
+
+  KVFOLD_DEVICE void Multiply(const unsigned char* keys, Scores& s) const {
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+      uint32_t a[kSlabs][4];
+#pragma unroll
+      for (int slab = 0; slab < kSlabs; ++slab) {
+        const int row = warp * kTiling.rows_per_warp + slab * 16 + lane % 16;
+        ptx::LdMatrixX4(a[slab], queries + SwizzledOffsetBytes<kHeadDim>(row, 2 * k + lane / 16));
+      }
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 16; ++n) {
+        uint32_t b[4];
+        const int key = n * 16 + lane / 16 * 8 + lane % 8;
+        ptx::LdMatrixX4(b, keys + SwizzledOffsetBytes<kHeadDim>(key, 2 * k + lane / 8 % 2));
+#pragma unroll
+        for (int slab = 0; slab < kSlabs; ++slab) {
+          ptx::MmaBf16_16816(s[slab][2 * n], a[slab], b[0], b[1]);
+          ptx::MmaBf16_16816(s[slab][2 * n + 1], a[slab], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  KVFOLD_DEVICE void Mask(int tile_position, Scores& s) const {
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const KeyRange seen = VisibleKeys(PositionOf(RowOf(slab, half)), sequence.window);
+#pragma unroll
+        for (int n = 0; n < kKeyTile / 8; ++n) {
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            const int position = tile_position + n * 8 + lane % 4 * 2 + j;
+            if (position < seen.begin || position >= seen.end) {
+              s[slab][n][2 * half + j] = ptx::FloatOf(0xff800000u);  // -infinity
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // Turns scores into 2^(scaled score - maximum) and carries maximum, sum and weighted values on.
+  KVFOLD_DEVICE void Exponentiate(Scores& s, float (&max)[kSlabs][2], float (&sum)[kSlabs][2],
+                                  Sums& o) const {
+    const float least = ptx::FloatOf(0xff800000u);
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float top = max[slab][half];
+#pragma unroll
+        for (int n = 0; n < kKeyTile / 8; ++n) {
+          top = ptx::Max(top, ptx::Max(s[slab][n][2 * half], s[slab][n][2 * half + 1]));
+        }
+        top = ptx::Max(top, ptx::ShuffleXor(top, 1));  // the four lanes of a row
+        top = ptx::Max(top, ptx::ShuffleXor(top, 2));
+        // A row that has seen nothing yet: powers of -infinity, not of infinity - infinity.
+        const float held = top == least ? 0.0f : top * args.scale_log2e;
+        const float shrink = ptx::Exp2Fast(max[slab][half] * args.scale_log2e - held);
+        max[slab][half] = top;
+        float total = 0.0f;
+#pragma unroll
+        for (int n = 0; n < kKeyTile / 8; ++n) {
+#pragma unroll
+          for (int j = 2 * half; j < 2 * half + 2; ++j) {
+            s[slab][n][j] = ptx::Exp2Fast(s[slab][n][j] * args.scale_log2e - held);
+            total += s[slab][n][j];
+          }
+        }
+        sum[slab][half] = sum[slab][half] * shrink + total;
+#pragma unroll
+        for (int d = 0; d < kHeadDim / 8; ++d) {
+          o[slab][d][2 * half] *= shrink;
+          o[slab][d][2 * half + 1] *= shrink;
+        }
+      }
+    }
+  }
+
+  KVFOLD_DEVICE void Accumulate(const unsigned char* values, const Scores& s, Sums& o) const {
+#pragma unroll
+    for (int k = 0; k < kKeyTile / 16; ++k) {
+      uint32_t a[kSlabs][4];  // what the products of scores leave where is what these take
+#pragma unroll
+      for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float* const p = &s[slab][2 * k + i / 2][i % 2 * 2];
+          a[slab][i] = ptx::PackBf16x2(p[0], p[1]);
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < kHeadDim / 16; ++n) {
+        uint32_t b[4];
+        const int key = k * 16 + lane % 16;
+        ptx::LdMatrixX4Trans(b, values + SwizzledOffsetBytes<kHeadDim>(key, 2 * n + lane / 16));
+#pragma unroll
+        for (int slab = 0; slab < kSlabs; ++slab) {
+          ptx::MmaBf16_16816(o[slab][2 * n], a[slab], b[0], b[1]);
+          ptx::MmaBf16_16816(o[slab][2 * n + 1], a[slab], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  KVFOLD_DEVICE void ScaleColumns(int p, Scores& s) const {
+#pragma unroll
+    for (int n = 0; n < kKeyTile / 8; ++n) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float scale = ScaleOf(p, n * 8 + lane % 4 * 2 + j);
+#pragma unroll
+        for (int slab = 0; slab < kSlabs; ++slab) {
+          s[slab][n][j] *= scale;
+          s[slab][n][2 + j] *= scale;
+        }
+      }
+    }
+  }
+
+  KVFOLD_DEVICE void Write(int slab, int half, float max, float sum, const Sums& o) const {
+    const int packed = RowOf(slab, half);
+    if (packed >= item.row_end) return;
+    const int column = lane % 4 * 2;
+    const float scaled_max = max * args.scale_log2e;
+    if (item.partial >= 0) {
+      const int64_t row = item.partial + packed - item.row_begin;
+      float* const out = args.partial_out + row * kHeadDim + column;
+#pragma unroll
+      for (int d = 0; d < kHeadDim / 8; ++d) {
+        const ptx::Vector64 pair = {
+            {ptx::BitsOf(o[slab][d][2 * half]), ptx::BitsOf(o[slab][d][2 * half + 1])}};
+        ptx::Store(reinterpret_cast<ptx::Vector64*>(out + d * 8), pair);
+      }
+      if (column == 0) args.partial_stats[row] = {scaled_max, sum};
+      return;
+    }
+    const int64_t row = sequence.row_begin + packed / item.group;
+    const int head = item.first_head + packed % item.group;
+    const int64_t at = row * args.out_stride + head * kHeadDim + column;
+    const float share = 1.0f / sum;
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      const float x = o[slab][d][2 * half] * share;
+      const float y = o[slab][d][2 * half + 1] * share;
+      if (args.out_dtype == DType::kBF16) {
+        ptx::Store(reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(args.out) + at + d * 8),
+                   ptx::PackBf16x2(x, y));
+      } else {
+        const ptx::Vector64 pair = {{ptx::BitsOf(x), ptx::BitsOf(y)}};
+        ptx::Store(reinterpret_cast<ptx::Vector64*>(static_cast<float*>(args.out) + at + d * 8),
+                   pair);
+      }
+    }
+    if (args.log_sum_exp != nullptr && column == 0) {
+      ptx::Store(args.log_sum_exp + row * args.n_heads + head,
+                 (scaled_max + ptx::Log2(sum)) * 0.693147180559945f);
+    }
+  }
+
+  KVFOLD_DEVICE void Run() const {
+    const int n_pieces = 2 * (item.tile_end - item.tile_begin);
+#pragma unroll
+    for (int p = 0; p < kStages - 1; ++p) {
+      if (p < n_pieces) StartPiece(p);
+      ptx::CpAsyncCommit();
+    }
+    LoadQueries();  // seen by others after the first Arrive
+
+    Sums o;
+    float max[kSlabs][2], sum[kSlabs][2];
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+      max[slab][0] = max[slab][1] = ptx::FloatOf(0xff800000u);
+      sum[slab][0] = sum[slab][1] = 0.0f;
+#pragma unroll
+      for (int d = 0; d < kHeadDim / 8; ++d) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) o[slab][d][j] = 0.0f;
+      }
+    }
+    const int first_position = PositionOf(item.row_begin);
+    const int last_position = PositionOf(item.row_end - 1);
+    for (int p = 0; p < n_pieces; p += 2) {
+      const int tile_position = (item.tile_begin + p / 2) * kKeyTile;
+      Scores s;
+#pragma unroll
+      for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+        for (int n = 0; n < kKeyTile / 8; ++n) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) s[slab][n][j] = 0.0f;
+        }
+      }
+      Multiply(Arrive(p, n_pieces), s);
+      if constexpr (kInt8) ScaleColumns(p, s);
+      if (NeedsMask(first_position, last_position, sequence.window, tile_position, kKeyTile)) {
+        Mask(tile_position, s);
+      }
+      Exponentiate(s, max, sum, o);
+      const unsigned char* const values = Arrive(p + 1, n_pieces);
+      if constexpr (kInt8) ScaleColumns(p + 1, s);
+      Accumulate(values, s, o);
+    }
+    ptx::CpAsyncWait<0>();  // the groups of nothing
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float total = sum[slab][half];
+        total += ptx::ShuffleXor(total, 1);
+        total += ptx::ShuffleXor(total, 2);
+        Write(slab, half, max[slab][half], total, o);
+      }
+    }
+  }
+};
+
+}  // namespace kvfold::cuda

@@ -1,0 +1,464 @@
+#include "runtime/kernels/cuda/cuda_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numbers>
+#include <vector>
+
+#include "runtime/kernels/cuda/batch_table.h"
+#include "runtime/kernels/cuda/cuda_sizing.h"
+
+namespace kvfold {
+namespace cuda {
+namespace {
+
+int Int(int64_t value, const char* what) {
+  if (value > std::numeric_limits<int>::max()) {
+    throw CapacityError(fmt::format("{} {}: the CUDA kernels count to 2147483647", value, what));
+  }
+  return static_cast<int>(value);
+}
+
+class DenseLinear : public PackedLinear {
+ public:
+  DenseLinear(LinearShape shape, const std::byte* memory) : shape_(shape), memory_(memory) {}
+  LinearShape shape() const override { return shape_; }
+  const std::byte* memory() const { return memory_; }
+
+ private:
+  LinearShape shape_;
+  const std::byte* memory_;
+};
+
+uint16_t Bf16Bits(float x) {  // to nearest, ties to even
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  if (std::isnan(x)) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Tables on the device and what each of them describes.
+class Tables {
+ public:
+  Tables(Executor& executor, std::byte* memory) : executor_(executor), memory_(memory) {}
+
+  struct Place {
+    const BatchTable* table = nullptr;
+    const std::byte* memory = nullptr;
+    BatchTable::Offsets at;
+  };
+  // Uploads the batch unless one of the tables holds it.
+  Place Of(int64_t rows, const AttentionHeads& heads, std::span<const SequenceRows> sequences,
+           const BatchKind& kind) {
+    // Layers of a group come one after the other, groups by turns: the last table that was of this
+    // window is the likeliest.
+    const int64_t window = sequences.empty() ? 0 : sequences[0].view.window;
+    size_t index = 0;
+    while (index < windows_.size() && windows_[index] != window) ++index;
+    if (index == windows_.size()) {
+      index = next_;
+      next_ = (next_ + 1) % windows_.size();
+      windows_[index] = window;
+    }
+    BatchTable& table = tables_[index];
+    std::byte* const to = memory_ + static_cast<int64_t>(index) * CudaSizing::kTableBytes;
+    const bool is_new = table.Describe(rows, heads, sequences, kind);
+    const BatchTable::Offsets at = table.offsets();
+    if (is_new && at.end > 0) {
+      if (at.end > CudaSizing::kTableBytes) {
+        tables_[index] = BatchTable();
+        throw CapacityError(fmt::format(
+            "a step of {} sequences and {} rows takes {} bytes of tables, there is room for {}",
+            sequences.size(), rows, at.end, CudaSizing::kTableBytes));
+      }
+      const std::span<std::byte> room = executor_.AcquireUpload(at.end);
+      table.Write(room.data());
+      executor_.SubmitUpload(room, to, at.end);
+    }
+    return {&table, to, at};
+  }
+
+ private:
+  Executor& executor_;
+  std::byte* memory_;
+  std::array<BatchTable, CudaSizing::kTables> tables_;
+  std::array<int64_t, CudaSizing::kTables> windows_ = {-1, -1, -1, -1};
+  size_t next_ = 0;
+};
+
+class CudaKernels : public Kernels {
+ public:
+  CudaKernels(Device& device, std::unique_ptr<Executor> executor, DType dtype)
+      : device_name_(device.name()),
+        executor_(std::move(executor)),
+        sizing_(dtype, executor_->n_multiprocessors()),
+        own_(device.Allocate(CudaSizing::kOwnBytes)),
+        tables_(*executor_, own_.data()) {
+    KVFOLD_CHECK(dtype == DType::kF32 || dtype == DType::kBF16, "dtype", DTypeName(dtype));
+    std::byte* at = own_.data() + CudaSizing::kTables * CudaSizing::kTableBytes;
+    positions_ = reinterpret_cast<int64_t*>(at);
+    at += CudaSizing::kMostPositions * 8;
+    inv_freq_ = reinterpret_cast<float*>(at);
+    at += CudaSizing::kMostPairs * 4;
+    targets_ = reinterpret_cast<int64_t*>(at);
+    at += CudaSizing::kMostStatRows * 8;
+    stats_ = reinterpret_cast<float*>(at);
+  }
+
+  std::string name() const override {
+    return fmt::format("{}, {}", device_name_, DTypeName(sizing_.activation_dtype()));
+  }
+  DType activation_dtype() const override { return sizing_.activation_dtype(); }
+  DType product_dtype() const override { return sizing_.product_dtype(); }
+  int64_t kv_interleave(DType kv_dtype) const override { return sizing_.kv_interleave(kv_dtype); }
+  int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const override {
+    return sizing_.ScratchBytes(heads, max_sequences);
+  }
+  int64_t PackedBytes(LinearShape shape) const override { return sizing_.PackedBytes(shape); }
+  int64_t OwnBytes() const override { return sizing_.OwnBytes(); }
+
+  std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
+                                     const WeightRows& rows) override;
+  void CopyFromHost(ConstTensorView host, TensorView out) override;
+  void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
+                     TensorView out) override;
+  void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight, float eps,
+                  TensorView out) override;
+  void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
+              TensorView y) override;
+  void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
+                  std::span<const SequenceRows> sequences) override;
+  void Attention(ConstTensorView qkv, const AttentionHeads& heads,
+                 std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
+                 TensorView out, float* log_sum_exp) override;
+  void GatedActivation(ConstTensorView gate_up, TensorView out) override;
+  void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
+                  std::span<RowStats> stats) override;
+  Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
+    return executor_->MeasureCeilings(shapes, rows, activation_dtype());
+  }
+
+ private:
+  void CheckProductType(DType dtype) const {
+    KVFOLD_CHECK(dtype == DType::kF32 || dtype == product_dtype(), "dtype", DTypeName(dtype));
+  }
+  BatchKind KindOf(const AttentionHeads& heads, const KvLayout& layout) const {
+    const bool matrix = activation_dtype() == DType::kBF16 && layout.dtype != DType::kF32 &&
+                        HasMatrixKernel(heads.head_dim);
+    return {heads.head_dim, matrix, sizing_.blocks_at_a_time(),
+            matrix ? MostPartialRows(heads.head_dim, sizing_.blocks_at_a_time()) : 0};
+  }
+  Tables::Place TableOf(int64_t rows, const AttentionHeads& heads,
+                        std::span<const SequenceRows> sequences) {
+    KVFOLD_CHECK(heads.head_dim <= 256 && heads.head_dim % 2 == 0, "head_dim", heads.head_dim);
+    const KvLayout& layout = *sequences[0].view.layout;
+    for (const SequenceRows& sequence : sequences) {
+      const KvView& view = sequence.view;
+      KVFOLD_CHECK(view.layout->dtype == layout.dtype &&
+                       view.layout->interleave == kRowMajorTiles &&
+                       view.layer_offset_bytes == sequences[0].view.layer_offset_bytes,
+                   "interleave", view.layout->interleave, "layer", view.layer_offset_bytes);
+    }
+    return tables_.Of(rows, heads, sequences, KindOf(heads, layout));
+  }
+
+  std::string device_name_;
+  std::unique_ptr<Executor> executor_;
+  CudaSizing sizing_;
+  Buffer own_;
+  Tables tables_;
+  int64_t* positions_;
+  float* inv_freq_;
+  int64_t* targets_;
+  float* stats_;
+  std::vector<float> host_stats_;  // kept between calls for its memory
+};
+
+std::unique_ptr<PackedLinear> CudaKernels::Pack(LinearShape shape, std::byte* memory,
+                                                const WeightRows& rows) {
+  auto packed = std::make_unique<DenseLinear>(shape, memory);
+  if (shape.n_out == 0 || shape.n_in == 0) return packed;
+  const bool narrow = activation_dtype() == DType::kBF16;
+  const int64_t row_bytes = shape.n_in * DTypeBytes(activation_dtype());
+  // A strip a piece of the upload ring: while it travels the next one is converted.
+  constexpr int64_t kStripBytes = int64_t{8} << 20;
+  const int64_t piece_bytes = std::min(kStripBytes, executor_->most_upload_bytes() / 4);
+  KVFOLD_CHECK(row_bytes <= executor_->most_upload_bytes(), "n_in", shape.n_in);
+  const int64_t strip = std::max<int64_t>(1, piece_bytes / row_bytes);
+  std::vector<std::vector<float>> staging(static_cast<size_t>(executor_->pool().size()));
+  constexpr int64_t kRowsAtATime = 16;
+  for (int64_t begin = 0; begin < shape.n_out; begin += strip) {
+    const int64_t end = std::min(shape.n_out, begin + strip);
+    const std::span<std::byte> room = executor_->AcquireUpload((end - begin) * row_bytes);
+    executor_->pool().ParallelFor(
+        CeilDiv(end - begin, kRowsAtATime), [&](int64_t item, int worker) {
+          const int64_t first = begin + item * kRowsAtATime;
+          const int64_t last = std::min(end, first + kRowsAtATime);
+          std::byte* const to = room.data() + (first - begin) * row_bytes;
+          if (!narrow) {
+            rows(first, last, reinterpret_cast<float*>(to));
+            return;
+          }
+          std::vector<float>& wide = staging[static_cast<size_t>(worker)];
+          wide.resize(static_cast<size_t>(kRowsAtATime * shape.n_in));
+          rows(first, last, wide.data());
+          std::transform(wide.begin(), wide.begin() + (last - first) * shape.n_in,
+                         reinterpret_cast<uint16_t*>(to), Bf16Bits);
+        });
+    executor_->SubmitUpload(room, memory + begin * row_bytes, (end - begin) * row_bytes);
+  }
+  return packed;
+}
+
+void CudaKernels::CopyFromHost(ConstTensorView host, TensorView out) {
+  KVFOLD_CHECK(host.rows == out.rows && host.cols == out.cols && host.dtype == DType::kF32 &&
+                   out.dtype == DType::kF32,
+               "rows", host.rows, "out", out.rows, "cols", host.cols);
+  if (host.elements() == 0) return;
+  if (host.contiguous() && out.contiguous()) {
+    executor_->Upload(host.data, out.data, host.elements() * 4);
+    return;
+  }
+  for (int64_t row = 0; row < host.rows; ++row) {
+    executor_->Upload(host.Row(row), out.Row(row), host.cols * 4);
+  }
+}
+
+void CudaKernels::FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
+                                TensorView out) {
+  const auto half = static_cast<int64_t>(inv_freq.size());
+  KVFOLD_CHECK(half <= CudaSizing::kMostPairs && out.cols == 2 * half &&
+                   out.rows == static_cast<int64_t>(positions.size()),
+               "inv_freq", half, "cols", out.cols, "rows", out.rows);
+  if (positions.empty() || half == 0) return;
+  executor_->Upload(inv_freq.data(), inv_freq_, half * 4);
+  for (int64_t begin = 0; begin < out.rows; begin += CudaSizing::kMostPositions) {
+    const int64_t rows = std::min(CudaSizing::kMostPositions, out.rows - begin);
+    executor_->Upload(positions.data() + begin, positions_, rows * 8);
+    RopeTableArgs args;
+    args.positions = positions_;
+    args.inv_freq = inv_freq_;
+    args.out = reinterpret_cast<float*>(out.Row(begin));
+    args.out_stride = out.stride;
+    args.rows = static_cast<int>(rows);
+    args.half = static_cast<int>(half);
+    executor_->RopeTable(args);
+  }
+}
+
+void CudaKernels::AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
+                             float eps, TensorView out) {
+  KVFOLD_CHECK(residual.dtype == DType::kF32 && out.dtype == activation_dtype() &&
+                   out.rows == residual.rows && out.cols == residual.cols,
+               "rows", residual.rows, "out", out.rows, "cols", residual.cols);
+  if (residual.elements() == 0) return;
+  AddRmsNormArgs args;
+  RowAccess access;
+  if (delta.data != nullptr) {
+    CheckProductType(delta.dtype);
+    KVFOLD_CHECK(delta.rows == residual.rows && delta.cols == residual.cols, "delta", delta.cols);
+    args.delta = delta.data;
+    args.delta_stride = delta.stride;
+    args.delta_dtype = delta.dtype;
+    access.Row(delta.data, delta.stride, delta.dtype, delta.rows);
+  }
+  access.Row(residual.data, residual.stride, DType::kF32, residual.rows);
+  access.Row(out.data, out.stride, out.dtype, out.rows);
+  access.Row(weight, residual.cols, DType::kF32, 1);
+  access.Cols(residual.cols);
+  args.residual = static_cast<float*>(residual.data);
+  args.residual_stride = residual.stride;
+  args.weight = weight;
+  args.out = out.data;
+  args.out_stride = out.stride;
+  args.out_dtype = out.dtype;
+  args.rows = Int(residual.rows, "rows");
+  args.dim = Int(residual.cols, "columns");
+  args.eps = eps;
+  args.wide = access.wide;
+  executor_->AddRmsNorm(args);
+}
+
+void CudaKernels::Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
+                         TensorView y) {
+  const LinearShape shape = weight.shape();
+  KVFOLD_CHECK(x.cols == shape.n_in && y.cols == shape.n_out && x.rows == y.rows &&
+                   x.dtype == activation_dtype(),
+               "x", x.cols, "n_in", shape.n_in, "y", y.cols, "n_out", shape.n_out, "rows", x.rows);
+  CheckProductType(y.dtype);
+  if (x.rows == 0 || shape.n_out == 0) return;
+  if (shape.n_in == 0) {  // a rank without columns of this product adds nothing to the sum
+    FillRowsArgs args;
+    args.bias = bias;
+    args.y = y.data;
+    args.stride = y.stride;
+    args.rows = Int(y.rows, "rows");
+    args.cols = Int(y.cols, "columns");
+    args.dtype = y.dtype;
+    executor_->FillRows(args);
+    return;
+  }
+  ProductArgs args;
+  args.x = x.data;
+  args.weight = static_cast<const DenseLinear&>(weight).memory();
+  args.bias = bias;
+  args.y = y.data;
+  args.x_stride = x.stride;
+  args.y_stride = y.stride;
+  args.rows = x.rows;
+  args.shape = shape;
+  args.dtype = x.dtype;
+  args.y_dtype = y.dtype;
+  executor_->Product(args);
+}
+
+void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
+                             std::span<const SequenceRows> sequences) {
+  CheckProductType(qkv.dtype);
+  KVFOLD_CHECK(qkv.cols == (heads.n_heads + 2 * heads.n_kv_heads) * heads.head_dim &&
+                   rope.cols == heads.head_dim && rope.rows == qkv.rows,
+               "qkv", qkv.cols, "rope", rope.cols, "rows", rope.rows);
+  if (sequences.empty() || qkv.rows == 0) return;
+  const Tables::Place place = TableOf(qkv.rows, heads, sequences);
+  const KvLayout& layout = *sequences[0].view.layout;
+  RopeAppendArgs args;
+  args.sequences = reinterpret_cast<const BatchSequence*>(place.memory + place.at.sequences);
+  args.blocks = reinterpret_cast<const unsigned char* const*>(place.memory + place.at.blocks);
+  args.sequence_of = reinterpret_cast<const int*>(place.memory + place.at.sequence_of);
+  args.rope = static_cast<const float*>(rope.data);
+  args.rope_stride = rope.stride;
+  args.qkv = qkv.data;
+  args.qkv_stride = qkv.stride;
+  args.qkv_dtype = qkv.dtype;
+  args.layer_offset_bytes = sequences[0].view.layer_offset_bytes;
+  args.head_bytes = layout.head_bytes();
+  args.tile_bytes = layout.tile_bytes();
+  args.kv_dtype = layout.dtype;
+  args.rows = Int(qkv.rows, "rows");
+  args.n_heads = Int(heads.n_heads, "heads");
+  args.n_kv_heads = Int(heads.n_kv_heads, "heads");
+  args.head_dim = static_cast<int>(heads.head_dim);
+  executor_->RopeAppend(args);
+}
+
+void CudaKernels::Attention(ConstTensorView qkv, const AttentionHeads& heads,
+                            std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
+                            TensorView out, float* log_sum_exp) {
+  CheckProductType(qkv.dtype);
+  KVFOLD_CHECK(out.dtype == activation_dtype() && out.rows == qkv.rows &&
+                   out.cols == heads.n_heads * heads.head_dim && heads.softmax_scale > 0.0f,
+               "out", out.cols, "rows", out.rows, "qkv rows", qkv.rows, "scale",
+               heads.softmax_scale);
+  if (sequences.empty() || qkv.rows == 0) return;
+  const Tables::Place place = TableOf(qkv.rows, heads, sequences);
+  const KvLayout& layout = *sequences[0].view.layout;
+  const BatchKind kind = KindOf(heads, layout);
+  AttentionArgs args;
+  args.sequences = reinterpret_cast<const BatchSequence*>(place.memory + place.at.sequences);
+  args.blocks = reinterpret_cast<const unsigned char* const*>(place.memory + place.at.blocks);
+  args.q = qkv.data;
+  args.q_stride = qkv.stride;
+  args.q_dtype = qkv.dtype;
+  args.out = out.data;
+  args.out_stride = out.stride;
+  args.out_dtype = out.dtype;
+  args.log_sum_exp = log_sum_exp;
+  args.layer_offset_bytes = sequences[0].view.layer_offset_bytes;
+  args.head_bytes = layout.head_bytes();
+  args.tile_bytes = layout.tile_bytes();
+  args.kv_dtype = layout.dtype;
+  args.head_dim = static_cast<int>(heads.head_dim);
+  args.n_heads = Int(heads.n_heads, "heads");
+  args.scale_log2e = heads.softmax_scale * std::numbers::log2e_v<float>;
+  if (kind.matrix) {
+    RowAccess access;
+    access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);
+    access.Row(out.data, out.stride, out.dtype, out.rows);
+    KVFOLD_CHECK(access.wide, "q stride", qkv.stride, "out stride", out.stride);
+    KVFOLD_CHECK(static_cast<int64_t>(scratch.size()) >= ScratchBytes(heads, 1), "scratch",
+                 scratch.size());
+    args.partial_out = reinterpret_cast<float*>(scratch.data());
+    args.partial_stats =
+        reinterpret_cast<PartialStats*>(scratch.data() + kind.partial_rows * heads.head_dim * 4);
+  }
+  const auto* const items = reinterpret_cast<const AttentionItem*>(place.memory + place.at.items);
+  const auto* const merges = reinterpret_cast<const MergeItem*>(place.memory + place.at.merges);
+  for (const AttentionWave& wave : place.table->waves()) {
+    // Few rows over many keys take longest, and leave much of a multiprocessor free.
+    if (wave.n_few > 0) {
+      args.items = items + wave.few_begin;
+      executor_->Attention(AttentionKernel::kMatrixFew, args, wave.n_few);
+    }
+    if (wave.n_many > 0) {
+      args.items = items + wave.many_begin;
+      executor_->Attention(kind.matrix ? AttentionKernel::kMatrixMany : AttentionKernel::kPlain,
+                           args, wave.n_many);
+    }
+    if (wave.n_merges > 0) {
+      args.merges = merges + wave.merge_begin;
+      executor_->AttentionMerge(args, wave.n_merges, wave.most_merge_rows);
+    }
+  }
+}
+
+void CudaKernels::GatedActivation(ConstTensorView gate_up, TensorView out) {
+  CheckProductType(gate_up.dtype);
+  KVFOLD_CHECK(
+      gate_up.cols == 2 * out.cols && gate_up.rows == out.rows && out.dtype == activation_dtype(),
+      "gate_up", gate_up.cols, "out", out.cols, "rows", out.rows);
+  if (out.elements() == 0) return;
+  RowAccess access;
+  access.Row(gate_up.data, gate_up.stride, gate_up.dtype, gate_up.rows);
+  access.Row(out.data, out.stride, out.dtype, out.rows);
+  access.Cols(out.cols);
+  GatedActivationArgs args;
+  args.gate_up = gate_up.data;
+  args.in_stride = gate_up.stride;
+  args.in_dtype = gate_up.dtype;
+  args.out = out.data;
+  args.out_stride = out.stride;
+  args.out_dtype = out.dtype;
+  args.rows = Int(out.rows, "rows");
+  args.ffn = Int(out.cols, "columns");
+  args.wide = access.wide;
+  executor_->GatedActivation(args);
+}
+
+void CudaKernels::LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
+                             std::span<RowStats> stats) {
+  KVFOLD_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(targets.size()) &&
+                   targets.size() == stats.size(),
+               "rows", logits.rows, "targets", targets.size(), "stats", stats.size());
+  for (int64_t begin = 0; begin < logits.rows; begin += CudaSizing::kMostStatRows) {
+    const int64_t rows = std::min(CudaSizing::kMostStatRows, logits.rows - begin);
+    executor_->Upload(targets.data() + begin, targets_, rows * 8);
+    LogitStatsArgs args;
+    args.logits = reinterpret_cast<const float*>(logits.Row(begin));
+    args.stride = logits.stride;
+    args.cols = logits.cols;
+    args.targets = targets_;
+    args.stats = stats_;
+    args.rows = static_cast<int>(rows);
+    executor_->LogitStats(args);
+    host_stats_.resize(static_cast<size_t>(rows * 3));
+    executor_->Download(stats_, host_stats_.data(), rows * 3 * 4);
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* const from = host_stats_.data() + row * 3;
+      stats[static_cast<size_t>(begin + row)] = {from[0], from[1], from[2]};
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cuda
+
+std::unique_ptr<Kernels> MakeCudaKernels(Device& device, std::unique_ptr<cuda::Executor> executor,
+                                         DType activation_dtype) {
+  return std::make_unique<cuda::CudaKernels>(device, std::move(executor), activation_dtype);
+}
+
+}  // namespace kvfold
