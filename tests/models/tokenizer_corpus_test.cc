@@ -1,12 +1,16 @@
 // The same ids and texts as Hugging Face tokenizers on a corpus of a megabyte
 // (scripts/make_tokenizer_fixtures.py, which also says what the files hold).
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/tokenizer/tokenizer.h"
@@ -132,6 +136,38 @@ TEST_P(TokenizerCorpus, EncodesTheWholeAsHuggingFace) {
   EXPECT_EQ(HashIds(tokenizer_->Encode(TheCorpus().whole, GetParam().add_special)), expected.whole);
 }
 
+// Code points [first, last) one after another, `between` before each but the first and `behind`
+// each.
+std::string Characters(char32_t first, char32_t last, std::string_view between,
+                       std::string_view behind) {
+  std::string text;
+  for (char32_t c = first; c < last; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    if (!text.empty()) text += between;
+    AppendUtf8(text, c);
+    text += behind;
+  }
+  return text;
+}
+
+TEST_P(TokenizerCorpus, EncodesEveryCodePointAsHuggingFace) {
+  std::ifstream file(kFixtures / "code_points.json");
+  const auto sums = nlohmann::json::parse(file).at(GetParam().name).get<std::vector<uint32_t>>();
+  ASSERT_EQ(sums.size(), 0x110u);
+  for (char32_t first = 0; first < 0x110000; first += 0x1000) {
+    uLong sum = crc32(0, nullptr, 0);
+    for (char32_t begin = first; begin < first + 0x1000; begin += 0x100) {
+      for (const auto& [between, behind] : {std::pair("", ""), {" ", ""}, {"", "\u0301"}}) {
+        const std::string text = Characters(begin, begin + 0x100, between, behind);
+        const std::vector<TokenId> ids = tokenizer_->Encode(text, GetParam().add_special);
+        sum = crc32(sum, reinterpret_cast<const Bytef*>(ids.data()),
+                    static_cast<uInt>(ids.size() * sizeof(TokenId)));
+      }
+    }
+    ASSERT_EQ(sum, sums[first / 0x1000]) << fmt::format("from U+{:04X}", uint32_t{first});
+  }
+}
+
 TEST_P(TokenizerCorpus, DecodesAsHuggingFace) {
   const Expected expected(GetParam().name);
   const auto& records = TheCorpus().records;
@@ -160,7 +196,9 @@ TEST_P(TokenizerCorpus, StreamsWhatItDecodesInWholeCharacters) {
 INSTANTIATE_TEST_SUITE_P(Vocabularies, TokenizerCorpus,
                          testing::Values(Case{"tiny_gpt2", "", true}, Case{"tiny_qwen2", "", true},
                                          Case{"smollm2", "KVFOLD_DEMO_MODEL", false},
-                                         Case{"llama3", "KVFOLD_LLAMA3_TOKENIZER", false}),
+                                         Case{"llama3", "KVFOLD_LLAMA3_TOKENIZER", false},
+                                         Case{"qwen2", "KVFOLD_QWEN2_TOKENIZER", false},
+                                         Case{"tekken", "KVFOLD_TEKKEN_TOKENIZER", false}),
                          [](const auto& c) { return c.param.name; });
 
 }  // namespace
