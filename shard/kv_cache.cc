@@ -1,7 +1,6 @@
 #include "shard/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -222,7 +221,7 @@ std::unique_ptr<KvCache> KvCache::Fork() const {
     for (std::byte* block : held.blocks) {
       if (has_tail && block == held.blocks.back()) {
         std::byte* const copy = pool.Take();
-        std::memcpy(copy, block, static_cast<size_t>(pool.block_bytes()));
+        s.pool.device->CopyWithin(block, copy, pool.block_bytes());
         f.groups[group].blocks.push_back(copy);
       } else {
         pool.Share(block);
@@ -262,7 +261,7 @@ void KvCache::Truncate(int64_t n_tokens) {
     if (n_tokens == 0) s.groups[group].first_block = 0;  // an empty sequence lacks nothing
     if (std::byte** const tail = shared_tail(group)) {
       std::byte* const copy = pool.Take();
-      std::memcpy(copy, *tail, static_cast<size_t>(pool.block_bytes()));
+      s.pool.device->CopyWithin(*tail, copy, pool.block_bytes());
       pool.Release(std::exchange(*tail, copy));
     }
   }

@@ -59,6 +59,7 @@ KvPool::KvPool(Device& device, KvLayout layout, std::vector<int64_t> capacity_bl
   CheckLayout(layout);
   KVFOLD_CHECK(capacity_blocks.size() == layout.groups.size(), "capacities", capacity_blocks.size(),
                "groups", layout.groups.size());
+  state_->device = &device;
   state_->layout = std::move(layout);
   for (size_t group = 0; group < capacity_blocks.size(); ++group) {
     const std::vector<int64_t>& layers = state_->layout.groups[group].layers;

@@ -1,5 +1,7 @@
 #include "comm/device/device.h"
 
+#include <cstring>
+
 namespace kvfold {
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
@@ -14,6 +16,14 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() {
   if (deleter_) deleter_(data_, bytes_);
+}
+
+void Device::CopyWithin(const void* from, void* to, int64_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+void Device::CopyToHost(const void* from, void* to, int64_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
 }  // namespace kvfold

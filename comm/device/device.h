@@ -40,6 +40,7 @@ class Stream {
   virtual void Synchronize() = 0;  // returns when all work issued so far is done
 };
 
+// Its copies are plain ones unless a device whose memory the host cannot read says otherwise.
 class Device {
  public:
   virtual ~Device() = default;
@@ -50,6 +51,10 @@ class Device {
   virtual Stream& stream() = 0;
   // Bytes of all live buffers of this device, as asked for.
   virtual int64_t allocated_bytes() const = 0;
+  // From one place of this device to another that does not overlap it, in stream order.
+  virtual void CopyWithin(const void* from, void* to, int64_t bytes);
+  // In stream order; returns when the host has the bytes.
+  virtual void CopyToHost(const void* from, void* to, int64_t bytes);
 };
 
 }  // namespace kvfold

@@ -68,10 +68,12 @@ int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int t
 }
 
 StepContext::StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
-                         const KernelSizing& kernels, Device& device, const StepLimits& step_limits)
+                         const KernelSizing& kernels, Device& of_device,
+                         const StepLimits& step_limits)
     : limits(step_limits),
-      stream(device.stream()),
-      memory(device.Allocate(StepContextBytes(config, plan, tp_rank, kernels, step_limits))) {
+      device(of_device),
+      stream(of_device.stream()),
+      memory(of_device.Allocate(StepContextBytes(config, plan, tp_rank, kernels, step_limits))) {
   Walk walk(memory.data());
   const Tensors t = LayOut(walk, config, plan, tp_rank, kernels, limits);
   residual = t.residual;

@@ -28,9 +28,10 @@ int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int t
 
 struct StepContext {
   StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
-              const KernelSizing& kernels, Device& device, const StepLimits& limits);
+              const KernelSizing& kernels, Device& of_device, const StepLimits& step_limits);
 
   StepLimits limits;
+  Device& device;
   Stream& stream;
   Buffer memory;
   // Views of the full capacity; a step uses the first rows. Row capacities are multiples of

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 namespace kvfold {
@@ -166,13 +165,13 @@ void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t 
   const TensorView gathered = context.gathered_logits.Rows(0, communicator_.size() * rows);
   const SectionTimer communication(context.timings.communication_s);
   communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
-  context.stream.Synchronize();
   for (int rank = 0; rank < communicator_.size(); ++rank) {
     const Range vocab = plan_.rank(rank).vocab_rows;
     if (vocab.size() == 0) continue;
     for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(out.data() + r * config_.vocab_size + vocab.begin, gathered.Row(rank * rows + r),
-                  static_cast<size_t>(vocab.size()) * sizeof(float));
+      context.device.CopyToHost(gathered.Row(rank * rows + r),
+                                out.data() + r * config_.vocab_size + vocab.begin,
+                                vocab.size() * DTypeBytes(gathered.dtype));
     }
   }
 }

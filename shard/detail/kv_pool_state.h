@@ -61,6 +61,7 @@ struct KvPool::State {
     int64_t offset_bytes = 0;  // within a block of the group
   };
 
+  Device* device = nullptr;  // of the blocks
   KvLayout layout;
   std::vector<internal::BlockPool> pools;  // by group
   std::vector<LayerPlace> layers;          // by layer of the model

@@ -155,7 +155,14 @@ Buffer CudaDevice::Allocate(int64_t bytes) {
   return buffer;
 }
 
-void CudaDevice::Download(const void* from, void* to, int64_t bytes) {
+void CudaDevice::CopyWithin(const void* from, void* to, int64_t bytes) {
+  if (bytes == 0) return;
+  CudaCheck(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
+                            stream_.native()),
+            "copying within the GPU");
+}
+
+void CudaDevice::CopyToHost(const void* from, void* to, int64_t bytes) {
   if (bytes == 0) return;
   CudaCheck(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
                             stream_.native()),

@@ -119,8 +119,8 @@ class CudaDevice : public Device {
   }
   // For bytes that are made on the way: room in pinned memory, filled by the caller's threads.
   UploadRing& upload_ring() { return *ring_; }
-  // GPU to host, in stream order; returns when the bytes are there.
-  void Download(const void* from, void* to, int64_t bytes);
+  void CopyWithin(const void* from, void* to, int64_t bytes) override;
+  void CopyToHost(const void* from, void* to, int64_t bytes) override;
 
   // Bytes of this GPU that are in use, whoever uses them.
   int64_t used_bytes() const;
