@@ -25,7 +25,7 @@ MpiSession::MpiSession() : uncaught_exceptions_(std::uncaught_exceptions()) {
     if (provided < MPI_THREAD_FUNNELED) {
       throw CommError(
           fmt::format("MPI gives thread level {}, expected at least MPI_THREAD_FUNNELED ({})",
-                      provided, MPI_THREAD_FUNNELED));
+                      provided, int{MPI_THREAD_FUNNELED}));
     }
     MPI_Comm host = MPI_COMM_NULL;
     CheckMpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &host),
