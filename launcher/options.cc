@@ -89,9 +89,6 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   app.add_flag("--retry-errors", options.retry_errors,
                "Run requests again whose record in --output is an error")
       ->needs(prompts);
-  app.add_flag("--retry-errors", options.retry_errors,
-               "Run requests again whose record in --output is an error")
-      ->needs(prompts);
   RequireOneOf(app, {prompt, prompt_file, prompts}, "One of --prompt, --prompt-file and --prompts");
   app.add_option("--document", options.document, "File put before the prompt")->excludes(prompts);
   app.add_flag("--chat", options.chat,

@@ -47,7 +47,6 @@ struct RunOptions {
   std::string prompts;  // IN.jsonl
   std::string output;   // OUT.jsonl
   bool retry_errors = false;
-  bool retry_errors = false;
   std::string document;
   bool chat = false;
   int64_t max_new_tokens = 128;
