@@ -53,8 +53,11 @@ class Batch {
 
  private:
   bool Step() {
-    ThrowIfStopped(fmt::format("{} of {} requests are done; the same command goes on",
-                               inputs_.already_done() + n_done_, inputs_.n_requests()));
+    const int64_t n_done = inputs_.already_done() + n_done_;
+    if (n_done < inputs_.n_requests()) {
+      ThrowIfStopped(fmt::format("{} of {} requests are done; the same command goes on", n_done,
+                                 inputs_.n_requests()));
+    }
     return scheduler_.Step();
   }
   void Fail(const Job& job) {

@@ -3,9 +3,9 @@
 import fcntl
 import json
 import os
-import shutil
 
-from launcher_case import LLAMA, MODELS, LauncherCase, kvfold, main, read_json, read_json_lines
+from byte_model import byte_model
+from launcher_case import LLAMA, LauncherCase, kvfold, main, read_json, read_json_lines
 
 TOKENS = read_json(LLAMA, "reference", "tokens.json")
 RECORD_KEYS = {"id", "key", "text", "tokens", "prompt_tokens", "new_tokens", "finish_reason", "timings"}
@@ -71,27 +71,8 @@ class Batch(LauncherCase):
         requests.insert(5, {"id": "tokens", "tokens": [1, 2, 3], "max_new_tokens": 4})
         return requests
 
-    def model_with_tokenizer(self, name="llama_gqa"):
-        """A fixture with a tokenizer of its vocabulary's size: one token a byte."""
-        model = self.path("model")
-        shutil.copytree(os.path.join(MODELS, name), model)
-        letters = [*range(ord("!"), ord("~") + 1), *range(0xa1, 0xad), *range(0xae, 0x100)]
-        alphabet = [chr(byte) for byte in letters]
-        alphabet += [chr(0x100 + i) for i in range(256 - len(letters))]
-        with open(os.path.join(model, "tokenizer.json"), "w", encoding="utf-8") as file:
-            json.dump({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
-                                         "use_regex": True},
-                       "post_processor": None,
-                       "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
-                                   "use_regex": True},
-                       "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-                                 "vocab": {letter: i for i, letter in enumerate(alphabet)}, "merges": []}}, file)
-        return model
-
     def test_documents_are_folded_once(self):
-        model = self.model_with_tokenizer()
+        model = byte_model(self.folder)
         requests = self.document_requests()
         alone = {}
         for request in requests:  # each by itself
@@ -115,7 +96,7 @@ class Batch(LauncherCase):
                                      ["q0", "q2", "q4", "q1", "q3", "q5", "alone", "tokens"])
 
     def test_resumed_documents_are_shared_by_those_that_are_left(self):
-        model = self.model_with_tokenizer()
+        model = byte_model(self.folder)
         requests = self.document_requests()
         self.assert_done(self.run_batch(requests, model=model))
         whole = self.results()
@@ -130,7 +111,7 @@ class Batch(LauncherCase):
 
     def test_documents_over_ranks_and_windows(self):
         """A sliding window drops what a fork shares; ranks fork alike."""
-        model = self.model_with_tokenizer("mistral_window")
+        model = byte_model(self.folder, "mistral_window")
         documents = self.document_requests()
         for ranks in (2, 3):
             with self.subTest(ranks=ranks):
@@ -144,7 +125,7 @@ class Batch(LauncherCase):
                 self.assertEqual(four["shared_tokens"], one["shared_tokens"])
 
     def test_other_bytes_are_another_document(self):
-        model = self.model_with_tokenizer()
+        model = byte_model(self.folder)
         requests = [{"id": "a", "document": self.write("a.txt", "x" * 100), "prompt": "?"},
                     {"id": "b", "document": self.write("b.txt", "x" * 100), "prompt": "!"},
                     {"id": "c", "document": self.write("c.txt", ""), "prompt": "!"}]
@@ -152,7 +133,7 @@ class Batch(LauncherCase):
         self.assertEqual((summary["shared_tokens"], summary["errors"]), (0, 0))
 
     def test_errors_are_run_again_when_asked(self):
-        model = self.model_with_tokenizer()
+        model = byte_model(self.folder)
         book = self.path("book.txt")
         requests = [{"id": "a", "prompt": "Hello", "max_new_tokens": 3},
                     {"id": "b", "document": book, "prompt": "Why?", "max_new_tokens": 3},

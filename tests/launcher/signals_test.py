@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+from byte_model import byte_model
 from launcher_case import (KVFOLD, LLAMA, MPI_ARGUMENTS, MPIRUN, LauncherCase, Result, environment, kvfold, main,
                            read_json)
 
@@ -203,14 +204,14 @@ class Signals(LauncherCase):
                 self.assertEqual(self.results(), {})
 
     def test_one_prompt(self):
-        running = Running(self, ["run", "--model", LLAMA, "--dtype", "f32", "--threads", 1, "--max-new-tokens", 100000,
-                                 "--prompts", self.write_lines("one.jsonl", [{"id": "a", "tokens": [1, 2, 3]}]),
-                                 "--output", self.output], None)
-        running.wait_until(lambda: "batch: request" in running.stderr(), "the fold")
+        running = Running(self, ["run", "--model", byte_model(self.folder, ends=False), "--dtype", "f32", "--threads", 1,
+                                 "--max-new-tokens", 200000, "--prompt", "Hello"], None)
+        running.wait_until(lambda: "folding: chunk 1 of 1" in running.stderr(), "the fold")
         running.process.send_signal(signal.SIGTERM)
         result = running.finish()
         self.assertEqual(result.code, 4, str(result))
-        self.assertEqual(result.sentences, ["stopped by SIGTERM: 0 of 1 requests are done; the same command goes on"])
+        self.assertEqual(result.sentences,
+                         ["stopped by SIGTERM: the answer was not finished; the same command begins it again"])
 
     def test_score(self):
         tokens = self.write("tokens.json", json.dumps(TOKENS * 20))

@@ -83,10 +83,6 @@ TEST(PromptLineTest, WhatIsNoJsonObjectIsRefused) {
         "{'id': 'a'}", "{\"id\": \"\xff\"}", "{\"id\": \"a\", \"temperature\": 1e999}"}) {
     EXPECT_THAT(RefusalOf(json), HasSubstr("not a JSON object")) << json;
   }
-  // As deep as one likes.
-  EXPECT_THAT(RefusalOf(std::string(200'000, '[')), HasSubstr("not a JSON object"));
-  EXPECT_THAT(RefusalOfField("\"stop\": " + std::string(50'000, '[') + std::string(50'000, ']')),
-              HasSubstr("\"stop\""));
 }
 
 TEST(PromptLineTest, WrongTypesAreRefusedByField) {
@@ -157,6 +153,7 @@ TEST(PromptLineTest, DeepNestingIsRefused) {
     const std::string open(depth, '['), close(depth, ']');
     EXPECT_THAT(RefusalOfField(R"("stop": )" + open + close), HasSubstr("nested"));
     EXPECT_THAT(RefusalOfField(R"("stop": )" + open), HasSubstr("nested"));
+    EXPECT_THAT(RefusalOf(open), HasSubstr("nested"));
   }
 }
 
