@@ -29,7 +29,10 @@ constexpr std::string_view kLlama3 =
 constexpr std::string_view kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-constexpr std::array<Family, 7> kFamilies = {{
+constexpr std::string_view kTekken =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr std::array<Family, 8> kFamilies = {{
     {"gpt-2", kGpt2Regex, false, false, false, false},
     {"gpt2", kGpt2Regex, false, false, false, false},
     {"smollm", kGpt2Regex, true, false, false, false},
@@ -37,6 +40,7 @@ constexpr std::array<Family, 7> kFamilies = {{
     {"llama3", kLlama3, false, false, true, true},
     {"llama-v3", kLlama3, false, false, true, true},
     {"qwen2", kQwen2, false, true, false, false},
+    {"tekken", kTekken, false, false, true, true},
 }};
 
 const Family& FindFamily(const GgufFile& file) {
@@ -45,9 +49,10 @@ const Family& FindFamily(const GgufFile& file) {
   for (const Family& family : kFamilies) {
     if (family.name == name) return family;
   }
-  throw InputError(fmt::format(
-      "{}: {} is {}, expected one of gpt-2, smollm, llama-bpe, qwen2; the model runs by token ids",
-      file.path(), kKey, name.empty() ? "missing" : Quoted(name)));
+  throw InputError(
+      fmt::format("{}: {} is {}, expected one of gpt-2, smollm, llama-bpe, qwen2, tekken; the "
+                  "model runs by token ids",
+                  file.path(), kKey, name.empty() ? "missing" : Quoted(name)));
 }
 
 void ReadTokens(const GgufFile& file, BpeTokenizerSpec& spec) {

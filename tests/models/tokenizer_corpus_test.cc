@@ -15,6 +15,8 @@
 
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/utf8.h"
+#include "tests/models/gguf_writer.h"
+#include "tests/models/temp_folder.h"
 
 namespace kvfold {
 namespace {
@@ -92,10 +94,41 @@ struct Expected {
   size_t offset_ = 0;
 };
 
+// What a GGUF file holds of a tokenizer.json, with the name of its family under tokenizer.ggml.pre.
+std::string GgufOf(const std::filesystem::path& json_path, std::string_view family) {
+  std::ifstream file(json_path);
+  const auto json = nlohmann::json::parse(file);
+  const auto& model = json.at("model");
+  constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4;
+  std::vector<std::string> tokens(model.at("vocab").size());
+  std::vector<int32_t> types;
+  for (const auto& [token, id] : model.at("vocab").items()) tokens.at(id.get<size_t>()) = token;
+  types.resize(tokens.size(), kNormal);
+  for (const auto& added : json.at("added_tokens")) {
+    const auto id = added.at("id").get<size_t>();
+    if (id >= tokens.size()) {
+      tokens.resize(id + 1);
+      types.resize(id + 1, kNormal);
+    }
+    tokens[id] = added.at("content").get<std::string>();
+    types[id] = added.at("special").get<bool>() ? kControl : kUserDefined;
+  }
+  GgufWriter writer;
+  writer.String("general.architecture", "llama");
+  writer.String("tokenizer.ggml.model", "gpt2");
+  writer.String("tokenizer.ggml.pre", family);
+  writer.StringArray("tokenizer.ggml.tokens", tokens);
+  writer.NumberArray<int32_t>("tokenizer.ggml.token_type", GgufType::kInt32, types);
+  writer.StringArray("tokenizer.ggml.merges", model.at("merges").get<std::vector<std::string>>());
+  writer.Uint32("tokenizer.ggml.bos_token_id", 1);
+  return writer.Bytes();
+}
+
 struct Case {
   std::string name;
   std::string variable;  // names the file in the environment; empty: a committed fixture
   bool add_special = false;
+  std::string family = {};  // in a GGUF file; empty: not to be written as one
 };
 
 class TokenizerCorpus : public testing::TestWithParam<Case> {
@@ -111,8 +144,10 @@ class TokenizerCorpus : public testing::TestWithParam<Case> {
       }
       path = given;
     }
+    path_ = path;
     tokenizer_ = Tokenizer::Open(path);
   }
+  std::filesystem::path path_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
@@ -193,13 +228,27 @@ TEST_P(TokenizerCorpus, StreamsWhatItDecodesInWholeCharacters) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Vocabularies, TokenizerCorpus,
-                         testing::Values(Case{"tiny_gpt2", "", true}, Case{"tiny_qwen2", "", true},
-                                         Case{"smollm2", "KVFOLD_DEMO_MODEL", false},
-                                         Case{"llama3", "KVFOLD_LLAMA3_TOKENIZER", false},
-                                         Case{"qwen2", "KVFOLD_QWEN2_TOKENIZER", false},
-                                         Case{"tekken", "KVFOLD_TEKKEN_TOKENIZER", false}),
-                         [](const auto& c) { return c.param.name; });
+TEST_P(TokenizerCorpus, GgufOfTheSameVocabularyEncodesTheSame) {
+  if (GetParam().family.empty()) GTEST_SKIP() << "no family of GGUF files has this vocabulary";
+  const TempFolder folder;
+  const auto gguf =
+      Tokenizer::Open(folder.Write("tokenizer.gguf", GgufOf(path_, GetParam().family)));
+  ASSERT_EQ(gguf->vocab_size(), tokenizer_->vocab_size());
+  for (const std::string_view record : TheCorpus().records) {
+    const std::vector<TokenId> ids = gguf->Encode(record, false);
+    ASSERT_EQ(ids, tokenizer_->Encode(record, false)) << record;
+    ASSERT_EQ(gguf->Decode(ids, true), tokenizer_->Decode(ids, true)) << record;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Vocabularies, TokenizerCorpus,
+    testing::Values(Case{"tiny_gpt2", "", true}, Case{"tiny_qwen2", "", true},
+                    Case{"smollm2", "KVFOLD_DEMO_MODEL", false},
+                    Case{"llama3", "KVFOLD_LLAMA3_TOKENIZER", false, "llama-bpe"},
+                    Case{"qwen2", "KVFOLD_QWEN2_TOKENIZER", false, "qwen2"},
+                    Case{"tekken", "KVFOLD_TEKKEN_TOKENIZER", false, "tekken"}),
+    [](const auto& c) { return c.param.name; });
 
 }  // namespace
 }  // namespace kvfold
