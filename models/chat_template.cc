@@ -139,6 +139,10 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Recognise(const std::string& source,
     if (source.size() > kMostSourceBytes) {
       throw InputError(fmt::format("it is {} bytes long", source.size()));
     }
+    // A GGUF file's token may be any bytes.
+    if (FindInvalidUtf8(bos_token) != std::string_view::npos) {
+      throw InputError(fmt::format("its bos_token is {}, which is not UTF-8", Quoted(bos_token)));
+    }
     std::vector<jinja::Statement> statements = jinja::Parse(source);
     std::string name = RecogniseForm(
         [&](std::span<const ChatMessage> messages) {

@@ -27,7 +27,7 @@ struct AddedToken {
 class AddedTokenFinder {
  public:
   // A longer one would make the search slow: its cost is text times longest token at worst.
-  static constexpr size_t kMostTokenBytes = 4096;
+  static constexpr size_t kMostTokenBytes = 512;
 
   // The tokens to find, by `content`. Requires: none empty, longer than kMostTokenBytes, or equal
   // to another.

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "comm/error.h"
+#include "models/tokenizer/utf8.h"
 
 namespace kvfold {
 namespace {
@@ -34,6 +35,22 @@ const icu::Normalizer2& Nfc() {
   return *normalizer;
 }
 
+// ICU sorts the combining marks of one character in time that is quadratic in their number.
+void CheckMarks(std::string_view text) {
+  constexpr int64_t kMostMarks = 512;
+  int64_t n_marks = 0;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = NextCodePoint(text, at);
+    n_marks = Nfc().getCombiningClass(static_cast<UChar32>(c)) != 0 ? n_marks + 1 : 0;
+    if (n_marks > kMostMarks) {
+      throw InputError(fmt::format(
+          "the text has more than {} combining marks on one character, up to byte {} of a part "
+          "that is to be normalized",
+          kMostMarks, at));
+    }
+  }
+}
+
 }  // namespace
 
 std::string_view NormalizeNfc(std::string_view text, std::string& storage) {
@@ -50,6 +67,7 @@ std::string_view NormalizeNfc(std::string_view text, std::string& storage) {
   const bool already = Nfc().isNormalizedUTF8(piece, code);
   Check(code);
   if (already) return text;
+  CheckMarks(text);
   storage.clear();
   icu::StringByteSink<std::string> sink(&storage, static_cast<int32_t>(text.size()));
   Nfc().normalizeUTF8(0, piece, sink, nullptr, code);

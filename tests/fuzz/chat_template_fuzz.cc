@@ -6,6 +6,7 @@
 #include "models/chat/jinja_evaluator.h"
 #include "models/chat/jinja_parser.h"
 #include "models/chat_template.h"
+#include "models/tokenizer/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
   const std::vector<ChatMessage> messages = {
       {"system", " about\n"}, {"user", said}, {"assistant", "answer"}, {"user", said}};
   fuzz::Attempt([&] {  // also those that are no form of ours
+    if (FindInvalidUtf8(said) != std::string_view::npos) return;
     const std::vector<jinja::Statement> statements = jinja::Parse(source);
     jinja::Render(statements, messages, "<s>");
   });

@@ -14,6 +14,7 @@
 #include "models/model_config.h"
 #include "models/quoted.h"
 #include "models/tokenizer/added_tokens.h"
+#include "models/tokenizer/normalizer.h"
 #include "models/tokenizer/split_regex.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/utf8.h"
@@ -163,6 +164,20 @@ TEST(HostileTokenizer, StrippingTokensTakeTimeByTheText) {
   }
 }
 
+// ICU takes minutes for tens of thousands, hours for a million.
+TEST(HostileText, MarksOnOneCharacterAreBounded) {
+  const auto marks = [](int64_t n) {
+    std::string text = "a";
+    for (int64_t i = 0; i < n; ++i) text += i % 2 == 0 ? "\u0301" : "\u0323";
+    return text;
+  };
+  std::string storage;
+  EXPECT_EQ(NormalizeNfc("b" + marks(512) + "b" + marks(512), storage).substr(0, 4), "b\u1ea1");
+  EXPECT_THAT(ErrorOf([&] { NormalizeNfc(marks(513), storage); }),
+              HasSubstr("more than 512 combining marks"));
+  EXPECT_THAT(ErrorOf([&] { NormalizeNfc(marks(1'000'000), storage); }), HasSubstr("marks"));
+}
+
 // Linear in the steps at each place, quadratic over all of them: PCRE2's own limit does not see it.
 TEST(HostileTokenizer, QuadraticExpressionIsStopped) {
   const SplitRegex regex("(?:a|b)*[cd]", "tokenizer.json");
@@ -193,6 +208,12 @@ TEST(SplitMatches, GapsOfAnyLengthAreCrossed) {
     ASSERT_EQ(end, text.size() - 1) << gap;
     ASSERT_FALSE(matches.Next(begin, end)) << gap;
   }
+}
+
+// Trimming it would read behind its end.
+TEST(HostileTemplate, BosTokenThatIsNoTextIsRefused) {
+  EXPECT_THAT(ErrorOf([&] { ChatTemplate::Recognise("{{ bos_token | trim }}", "\xf0"); }),
+              HasSubstr(R"(its bos_token is "\x{f0}", which is not UTF-8)"));
 }
 
 TEST(HostileTemplate, NumbersThatOverflowAreRefused) {
