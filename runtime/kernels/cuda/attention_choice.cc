@@ -7,23 +7,28 @@
 namespace kvfold::cuda {
 namespace {
 
-template <int kHeadDim>
+template <int kHeadDim, bool kInt8>
 AttentionTiling TilingFor(int64_t packed_rows) {
-  return packed_rows <= kFewRows ? TilingOf<kHeadDim, true>() : TilingOf<kHeadDim, false>();
+  return packed_rows <= kFewRows ? TilingOf<kHeadDim, true, kInt8>()
+                                 : TilingOf<kHeadDim, false, kInt8>();
+}
+template <int kHeadDim>
+AttentionTiling TilingFor(int64_t packed_rows, bool int8) {
+  return int8 ? TilingFor<kHeadDim, true>(packed_rows) : TilingFor<kHeadDim, false>(packed_rows);
 }
 
 }  // namespace
 
-AttentionTiling ChooseTiling(int64_t head_dim, int64_t packed_rows) {
+AttentionTiling ChooseTiling(int64_t head_dim, int64_t packed_rows, bool int8) {
   switch (head_dim) {
     case 64:
-      return TilingFor<64>(packed_rows);
+      return TilingFor<64>(packed_rows, int8);
     case 96:
-      return TilingFor<96>(packed_rows);
+      return TilingFor<96>(packed_rows, int8);
     case 128:
-      return TilingFor<128>(packed_rows);
+      return TilingFor<128>(packed_rows, int8);
     case 256:
-      return TilingFor<256>(packed_rows);
+      return TilingFor<256>(packed_rows, int8);
     default:
       KVFOLD_CHECK(false, "head_dim", head_dim);
       return {};

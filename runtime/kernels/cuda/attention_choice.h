@@ -72,11 +72,12 @@ struct AttentionTiling {
 
 // Few rows (decoding): one warp a block and many blocks, since what counts is bytes in flight.
 // Many: as many rows a warp as registers hold, since every row of it shares what is read from
-// shared memory.
-template <int kHeadDim, bool kFewRows>
+// shared memory; the fold of int8's scales takes some of them.
+template <int kHeadDim, bool kFewRows, bool kInt8>
 KVFOLD_HOST_DEVICE constexpr AttentionTiling TilingOf() {
   if constexpr (kFewRows) return {1, 16, kHeadDim <= 128 ? 64 : 32, 4};
-  return kHeadDim <= 128 ? AttentionTiling{4, 32, 64, 3} : AttentionTiling{4, 16, 32, 3};
+  if constexpr (kHeadDim > 128) return {4, 16, 32, 3};
+  return {4, 32, kHeadDim == 128 && kInt8 ? 32 : 64, 3};
 }
 inline constexpr int kFewRows = 16;       // packed rows of one KV head, at most
 inline constexpr int kPlainRowTile = 16;  // of a block of the plain kernel
@@ -85,7 +86,7 @@ inline constexpr int kPlainRowTile = 16;  // of a block of the plain kernel
 constexpr bool HasMatrixKernel(int64_t head_dim) {
   return head_dim == 64 || head_dim == 96 || head_dim == 128 || head_dim == 256;
 }
-AttentionTiling ChooseTiling(int64_t head_dim, int64_t packed_rows);
+AttentionTiling ChooseTiling(int64_t head_dim, int64_t packed_rows, bool int8);
 
 // Shared memory of one block: the row tile's queries, the stages, and for int8 caches the scales of
 // each stage and one converted tile.

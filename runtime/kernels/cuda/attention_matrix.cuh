@@ -17,7 +17,7 @@ template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of>
 struct MatrixAttention {
   static constexpr int kHeadDim = kHeadDimOf;
   static constexpr bool kInt8 = kInt8Of;
-  static constexpr AttentionTiling kTiling = TilingOf<kHeadDimOf, kFewRowsOf>();
+  static constexpr AttentionTiling kTiling = TilingOf<kHeadDimOf, kFewRowsOf, kInt8Of>();
   static constexpr int kThreads = kTiling.warps * 32;
   static constexpr int kSharedBytes = SharedBytes(kHeadDimOf, kTiling, kInt8Of);
   // Blocks that share a multiprocessor, by which the compiler bounds registers.
@@ -32,12 +32,10 @@ struct MatrixAttention {
   static constexpr int kRowChunks = kHeadDim / 8;  // of 16 bytes of bf16
 
   const AttentionArgs& args;
-  const AttentionItem item;
-  const BatchSequence sequence;
+  // Read where they are needed, not held in registers, which sums and scores fill.
+  const AttentionItem& item;
+  const BatchSequence& sequence;
   const int thread, warp, lane;
-  unsigned char* const queries;
-  unsigned char* const stages;
-  unsigned char* const widened;  // int8 only
 
   KVFOLD_DEVICE explicit MatrixAttention(const AttentionArgs& arguments)
       : args(arguments),
@@ -45,10 +43,16 @@ struct MatrixAttention {
         sequence(arguments.sequences[item.sequence]),
         thread(ptx::ThreadX()),
         warp(thread / 32),
-        lane(thread % 32),
-        queries(ptx::Shared()),
-        stages(queries + kRowTile * kHeadDim * 2),
-        widened(stages + kStages * kStageBytes) {}
+        lane(thread % 32) {}
+
+  // Parts of shared memory.
+  KVFOLD_DEVICE static unsigned char* Queries() { return ptx::Shared(); }
+  KVFOLD_DEVICE static unsigned char* Stage(int p) {
+    return ptx::Shared() + kRowTile * kHeadDim * 2 + p % kStages * kStageBytes;
+  }
+  KVFOLD_DEVICE static unsigned char* Widened() {  // int8 only
+    return ptx::Shared() + kRowTile * kHeadDim * 2 + kStages * kStageBytes;
+  }
 
   // Packed row of the item that this thread holds in accumulators d[2 half], d[2 half + 1] of a
   // slab.
@@ -79,7 +83,7 @@ struct MatrixAttention {
         }
       }
       ptx::StoreShared(
-          reinterpret_cast<ptx::Vector128*>(queries + SwizzledOffsetBytes<kHeadDim>(row, chunk)),
+          reinterpret_cast<ptx::Vector128*>(Queries() + SwizzledOffsetBytes<kHeadDim>(row, chunk)),
           v);
     }
   }
@@ -94,8 +98,9 @@ struct MatrixAttention {
         args.layer_offset_bytes + item.kv_head * args.head_bytes;
     const unsigned char* const from =
         head + (p % 2) * args.tile_bytes + slot * kHeadDim * (kInt8 ? 1 : 2);
-    unsigned char* const to = stages + p % kStages * kStageBytes;
+    unsigned char* const to = Stage(p);
     if constexpr (kInt8) {
+#pragma unroll 1
       for (int i = thread; i < kTileBytes / 32; i += kThreads) {
         ptx::CpAsync16(to + i * 16, from + i * 16);
       }
@@ -105,7 +110,7 @@ struct MatrixAttention {
         ptx::CpAsync16(to + kTileBytes / 2 + i * 16, scales + i * 16);
       }
     } else {
-#pragma unroll
+#pragma unroll 1  // addresses of more take registers from sums and scores
       for (int i = thread; i < kKeyTile * kRowChunks; i += kThreads) {
         ptx::CpAsync16(to + SwizzledOffsetBytes<kHeadDim>(i / kRowChunks, i % kRowChunks),
                        from + i * 16);
@@ -120,8 +125,9 @@ struct MatrixAttention {
     ptx::SyncThreads();
     if (p + kStages - 1 < n_pieces) StartPiece(p + kStages - 1);
     ptx::CpAsyncCommit();  // also of nothing: groups are counted
-    const unsigned char* const stage = stages + p % kStages * kStageBytes;
+    const unsigned char* const stage = Stage(p);
     if constexpr (!kInt8) return stage;
+#pragma unroll 1
     for (int i = thread; i < kTileBytes / 32; i += kThreads) {
       const ptx::Vector128 narrow =
           ptx::LoadShared(reinterpret_cast<const ptx::Vector128*>(stage + i * 16));
@@ -138,31 +144,30 @@ struct MatrixAttention {
                               static_cast<float>(static_cast<int8_t>((word >> 8) & 0xffu)));
         }
         ptx::StoreShared(reinterpret_cast<ptx::Vector128*>(
-                             widened + SwizzledOffsetBytes<kHeadDim>(row, chunk + half)),
+                             Widened() + SwizzledOffsetBytes<kHeadDim>(row, chunk + half)),
                          wide);
       }
     }
     ptx::SyncThreads();
-    return widened;
+    return Widened();
   }
 
   // The scale of key `key` of the tile, int8 only.
   KVFOLD_DEVICE float ScaleOf(int p, int key) const {
-    return ptx::LoadShared(
-        reinterpret_cast<const float*>(stages + p % kStages * kStageBytes + kTileBytes / 2) + key);
+    return ptx::LoadShared(reinterpret_cast<const float*>(Stage(p) + kTileBytes / 2) + key);
   }
 
   using Scores = float[kSlabs][kKeyTile / 8][4];
   using Sums = float[kSlabs][kHeadDim / 8][4];
 
   KVFOLD_DEVICE void Multiply(const unsigned char* keys, Scores& s) const {
-#pragma unroll
+#pragma unroll 2  // loads of more steps ahead take registers from the sums
     for (int k = 0; k < kHeadDim / 16; ++k) {
       uint32_t a[kSlabs][4];
 #pragma unroll
       for (int slab = 0; slab < kSlabs; ++slab) {
         const int row = warp * kTiling.rows_per_warp + slab * 16 + lane % 16;
-        ptx::LdMatrixX4(a[slab], queries + SwizzledOffsetBytes<kHeadDim>(row, 2 * k + lane / 16));
+        ptx::LdMatrixX4(a[slab], Queries() + SwizzledOffsetBytes<kHeadDim>(row, 2 * k + lane / 16));
       }
 #pragma unroll
       for (int n = 0; n < kKeyTile / 16; ++n) {
@@ -338,8 +343,6 @@ struct MatrixAttention {
         for (int j = 0; j < 4; ++j) o[slab][d][j] = 0.0f;
       }
     }
-    const int first_position = PositionOf(item.row_begin);
-    const int last_position = PositionOf(item.row_end - 1);
     for (int p = 0; p < n_pieces; p += 2) {
       const int tile_position = (item.tile_begin + p / 2) * kKeyTile;
       Scores s;
@@ -353,7 +356,8 @@ struct MatrixAttention {
       }
       Multiply(Arrive(p, n_pieces), s);
       if constexpr (kInt8) ScaleColumns(p, s);
-      if (NeedsMask(first_position, last_position, sequence.window, tile_position, kKeyTile)) {
+      if (NeedsMask(PositionOf(item.row_begin), PositionOf(item.row_end - 1), sequence.window,
+                    tile_position, kKeyTile)) {
         Mask(tile_position, s);
       }
       Exponentiate(s, max, sum, o);

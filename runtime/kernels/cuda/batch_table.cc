@@ -129,7 +129,7 @@ void BatchTable::CutSequence(int index, const BatchKind& kind, std::vector<Atten
   for (const HeadGroup& group : groups_) {
     const int rows = sequence.n_tokens * group.n_heads;
     if (!kind.matrix) continue;
-    const AttentionTiling tiling = ChooseTiling(kind.head_dim, rows);
+    const AttentionTiling tiling = ChooseTiling(kind.head_dim, rows, kind.int8);
     row_tiles += CeilDiv(rows, tiling.row_tile());
     const int last = sequence.begin + sequence.n_tokens - 1;
     const KeyRange of_last =
@@ -142,7 +142,7 @@ void BatchTable::CutSequence(int index, const BatchKind& kind, std::vector<Atten
   for (const HeadGroup& group : groups_) {
     const int rows = sequence.n_tokens * group.n_heads;
     const AttentionTiling tiling =
-        kind.matrix ? ChooseTiling(kind.head_dim, rows) : AttentionTiling{};
+        kind.matrix ? ChooseTiling(kind.head_dim, rows, kind.int8) : AttentionTiling{};
     const int row_tile = kind.matrix ? tiling.row_tile() : kPlainRowTile;
     std::vector<AttentionItem>& items = kind.matrix && rows <= kFewRows ? few : many;
     // The last rows see the most keys: they start first, so that the blocks end together.
@@ -212,7 +212,8 @@ void BatchTable::Write(std::byte* to) const {
 
 int64_t MostPartialRows(int64_t head_dim, int64_t blocks_at_a_time) {
   if (!HasMatrixKernel(head_dim)) return 0;
-  return MostPartialTiles(blocks_at_a_time) * ChooseTiling(head_dim, kFewRows + 1).row_tile();
+  return MostPartialTiles(blocks_at_a_time) *
+         ChooseTiling(head_dim, kFewRows + 1, false).row_tile();
 }
 
 }  // namespace kvfold::cuda

@@ -18,6 +18,7 @@ namespace kvfold::cuda {
 struct BatchKind {
   int64_t head_dim = 0;
   bool matrix = false;  // by matrix units, else by the plain kernel
+  bool int8 = false;    // the cache's elements
   int64_t blocks_at_a_time = 0;
   int64_t partial_rows = 0;  // room for partial results
   bool operator==(const BatchKind&) const = default;

@@ -149,7 +149,7 @@ class CudaKernels : public Kernels {
   BatchKind KindOf(const AttentionHeads& heads, const KvLayout& layout) const {
     const bool matrix = activation_dtype() == DType::kBF16 && layout.dtype != DType::kF32 &&
                         HasMatrixKernel(heads.head_dim);
-    return {heads.head_dim, matrix, sizing_.blocks_at_a_time(),
+    return {heads.head_dim, matrix, layout.dtype == DType::kI8, sizing_.blocks_at_a_time(),
             matrix ? MostPartialRows(heads.head_dim, sizing_.blocks_at_a_time()) : 0};
   }
   Tables::Place TableOf(int64_t rows, const AttentionHeads& heads,

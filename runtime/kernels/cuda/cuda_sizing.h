@@ -27,10 +27,14 @@ class CudaSizing : public KernelSizing {
   int64_t PackedBytes(LinearShape shape) const override {
     return shape.n_out * shape.n_in * DTypeBytes(dtype_);
   }
-  int64_t OwnBytes() const override { return kOwnBytes; }
+  int64_t OwnBytes() const override { return kOwnBytes + kProductBytes; }
 
   int64_t blocks_at_a_time() const { return blocks_at_a_time_; }
 
+  // Workspace of products, and room to try their algorithms (cublaslt_product.h).
+  static constexpr int64_t kProductWorkspaceBytes = int64_t{32} << 20;
+  static constexpr int64_t kProductTrialBytes = int64_t{24} << 20;
+  static constexpr int64_t kProductBytes = kProductWorkspaceBytes + kProductTrialBytes;
   // Batches as kernels read them, of as many groups of layers as may alternate in a step.
   static constexpr int kTables = 4;
   static constexpr int64_t kTableBytes = int64_t{4} << 20;

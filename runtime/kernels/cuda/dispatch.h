@@ -1,11 +1,12 @@
 // runtime/kernels/cuda/dispatch.h: run-time choices as template arguments, one closed table each:
-// what a GPU's launches and the emulator's are instantiated from. No CUDA here.
+// what a GPU's launches and the emulator's are instantiated from; std::logic_error for what is not
+// in it. No CUDA here, and no fmt, which nvcc cannot read.
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 
 #include "comm/device/dtype.h"
-#include "comm/error.h"
 
 namespace kvfold::cuda {
 
@@ -13,7 +14,7 @@ namespace kvfold::cuda {
 template <typename Use>
 void WithElement(DType dtype, Use&& use) {
   if (dtype == DType::kF32) return use.template operator()<float>();
-  KVFOLD_CHECK(dtype == DType::kBF16, "dtype", DTypeName(dtype));
+  if (dtype != DType::kBF16) throw std::logic_error("no CUDA kernel for this element type");
   use.template operator()<uint16_t>();
 }
 
@@ -37,7 +38,7 @@ void WithCacheType(DType dtype, Use&& use) {
     case DType::kI32:
       break;
   }
-  KVFOLD_CHECK(false, "kv_dtype", DTypeName(dtype));
+  throw std::logic_error("no CUDA kernel for this cache");
 }
 
 // Calls use.template operator()<head_dim>() for the head dims of HasMatrixKernel.
@@ -53,7 +54,7 @@ void WithHeadDim(int head_dim, Use&& use) {
     case 256:
       return use.template operator()<256>();
     default:
-      KVFOLD_CHECK(false, "head_dim", head_dim);
+      throw std::logic_error("no CUDA kernel with matrix units for this head_dim");
   }
 }
 

@@ -106,15 +106,17 @@ TEST(TilingTest, FitsEveryDeviceAndItsBlocks) {
   constexpr int kLeastSharedBytes = 99 << 10;  // that a block gets on any device of sm_80 or later
   for (const int head_dim : {64, 96, 128, 256}) {
     for (const int64_t rows : {1, 16, 17, 5000}) {
-      const AttentionTiling tiling = ChooseTiling(head_dim, rows);
-      EXPECT_EQ(tiling.warps == 1, rows <= kFewRows);
-      EXPECT_EQ(kBlockTokens % tiling.key_tile, 0);
-      EXPECT_EQ(tiling.key_tile % 16, 0);
-      EXPECT_EQ(tiling.rows_per_warp % 16, 0);
-      EXPECT_GE(tiling.stages, 2);
       for (const bool int8 : {false, true}) {
+        const AttentionTiling tiling = ChooseTiling(head_dim, rows, int8);
+        EXPECT_EQ(tiling.warps == 1, rows <= kFewRows);
+        EXPECT_EQ(kBlockTokens % tiling.key_tile, 0);
+        EXPECT_EQ(tiling.key_tile % 16, 0);
+        EXPECT_EQ(tiling.rows_per_warp % 16, 0);
+        EXPECT_GE(tiling.stages, 2);
         EXPECT_LE(SharedBytes(head_dim, tiling, int8), kLeastSharedBytes) << head_dim;
         EXPECT_EQ(SharedBytes(head_dim, tiling, int8) % 16, 0);
+        // Room for partial results is sized by either cache's row tile.
+        EXPECT_EQ(tiling.row_tile(), ChooseTiling(head_dim, rows, !int8).row_tile());
       }
     }
   }

@@ -1,0 +1,5 @@
+#include "runtime/kernels/cuda/attention_matrix_launch.cuh"
+
+namespace kvfold::cuda {
+template cudaError_t LaunchMatrixAttention<256>(bool, const AttentionArgs&, int, cudaStream_t);
+}  // namespace kvfold::cuda
