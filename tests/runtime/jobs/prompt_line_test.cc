@@ -149,7 +149,7 @@ TEST(PromptLineTest, FieldsThatStandTwiceAreRefusedByName) {
 }
 
 TEST(PromptLineTest, DeepNestingIsRefused) {
-  for (const size_t depth : {9u, 1000u, 2'000'000u}) {
+  for (const size_t depth : {10u, 1000u, 2'000'000u}) {
     const std::string open(depth, '['), close(depth, ']');
     EXPECT_THAT(RefusalOfField(R"("stop": )" + open + close), HasSubstr("nested"));
     EXPECT_THAT(RefusalOfField(R"("stop": )" + open), HasSubstr("nested"));
