@@ -5,7 +5,8 @@
 build_preset() {
   local root=$1 preset=$2 options=() targets=()
   shift 2
-  command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  command -v ccache >/dev/null &&
+    options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
   (($#)) && targets=(--target "$@")
   (
     cd "$root" || exit

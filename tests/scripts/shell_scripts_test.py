@@ -216,9 +216,9 @@ class Test(Sandbox):
         self.assertEqual(build, "cmake --build --preset asan")
         self.assertRegex(test, r"^ctest --preset asan --parallel \d+ -R shard demo.gguf 1$")
 
-    def test_release_is_the_default(self):
+    def test_one_architecture_is_the_default(self):
         self.run_script("test.sh")
-        self.assertTrue(self.calls()[0].startswith("cmake --preset release"))
+        self.assertTrue(self.calls()[0].startswith("cmake --preset test"))
 
     def test_failing_tests_fail(self):
         self.assertEqual(self.run_script("test.sh", CTEST_EXIT="8").returncode, 8)
@@ -301,6 +301,15 @@ class Fuzz(Sandbox):
         for arguments in (["--seconds"], ["--seconds", "x"], ["--runs", "0"], ["--fast"], ["none"]):
             done = self.run_script("fuzz.sh", *arguments)
             self.assertEqual((done.returncode, len(done.stderr.splitlines())), (2, 1), arguments)
+
+
+class Bundle(Sandbox):
+    def test_wrong_usage_is_one_sentence(self):
+        for arguments, words in ((["--biuld", "x"], "--build"), (["--build"], "wants a folder"),
+                                 (["--build", str(self.root)], "launcher/kvfold"), (["--check", str(self.root / "none")], "")):
+            done = self.run_script("bundle.sh", *arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(words, done.stderr)
 
 
 if __name__ == "__main__":
