@@ -62,12 +62,12 @@ std::string_view NormalizeNfc(std::string_view text, std::string& storage) {
         "a text of {} bytes is to be normalized in one piece, and at most 2147483647 can be",
         text.size()));
   }
+  CheckMarks(text);
   const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
   UErrorCode code = U_ZERO_ERROR;
   const bool already = Nfc().isNormalizedUTF8(piece, code);
   Check(code);
   if (already) return text;
-  CheckMarks(text);
   storage.clear();
   icu::StringByteSink<std::string> sink(&storage, static_cast<int32_t>(text.size()));
   Nfc().normalizeUTF8(0, piece, sink, nullptr, code);
