@@ -18,6 +18,6 @@ function(kvfold_mpi_test name)
     set_tests_properties(${test} PROPERTIES
       TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${n_ranks}
       # Open MPI keeps memory to its end and synchronises in ways that the sanitizers cannot see.
-      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;ASAN_OPTIONS=detect_leaks=0;TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;PRTE_ALLOW_RUN_AS_ROOT=1;PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1;ASAN_OPTIONS=detect_leaks=0;TSAN_OPTIONS=ignore_noninstrumented_modules=1")
   endforeach()
 endfunction()

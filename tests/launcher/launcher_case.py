@@ -48,6 +48,7 @@ def environment():
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("OMPI_", "PMIX_", "PMI_", "SLURM_"))}
     kept["OMPI_ALLOW_RUN_AS_ROOT"] = kept["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
+    kept["PRTE_ALLOW_RUN_AS_ROOT"] = kept["PRTE_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"  # those of Open MPI 5
     return kept
 
 
