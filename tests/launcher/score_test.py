@@ -116,7 +116,9 @@ class Score(LauncherCase):
     def test_logits_that_cannot_be_written(self):
         for ranks in (None, 2):
             result = self.score("llama_gqa", "--logits", "/no/such/folder/x.npy", ranks=ranks)
-            self.assert_refused(result, "/no/such/folder/x.npy", code=1)
+            self.assert_refused(result, "--logits", "/no/such/folder/x.npy")
+            self.assertNotIn("weights", result.stderr)  # before any work
+            self.assert_refused(self.score("llama_gqa", "--logits", self.folder, ranks=ranks), self.folder, "folder")
 
     def test_refused_under_mpirun_by_one_sentence(self):
         path = self.write("t.json", "[1, 256]")
