@@ -40,14 +40,15 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   const int64_t vocab_rows = plan.padded_vocab_rows();
   const int64_t rows = Padded(limits.max_rows);
   const DType dtype = kernels.activation_dtype();
+  const DType product_dtype = kernels.product_dtype();
   const LayerShapes shapes = RankLayerShapes(config, shard);
   Tensors t;
   t.residual = walk.Tensor(DType::kF32, rows, config.hidden);
   t.normed = walk.Tensor(dtype, rows, config.hidden);
-  t.qkv = walk.Tensor(DType::kF32, rows, shapes.qkv.n_out);
+  t.qkv = walk.Tensor(product_dtype, rows, shapes.qkv.n_out);
   t.attention = walk.Tensor(dtype, rows, shapes.attention_out.n_in);
-  t.partial = walk.Tensor(DType::kF32, rows, config.hidden);
-  t.gate_up = walk.Tensor(DType::kF32, rows, shapes.gate_up.n_out);
+  t.partial = walk.Tensor(product_dtype, rows, config.hidden);
+  t.gate_up = walk.Tensor(product_dtype, rows, shapes.gate_up.n_out);
   t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
   t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
   t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), vocab_rows);

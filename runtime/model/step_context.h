@@ -35,17 +35,17 @@ struct StepContext {
   Stream& stream;
   Buffer memory;
   // Views of the full capacity; a step uses the first rows. Row capacities are multiples of
-  // kRowPadding.
+  // kRowPadding. `activations` are activation_dtype, `products` product_dtype of the kernels.
   TensorView residual;   // f32 [max_rows, hidden]
   TensorView normed;     // activations [max_rows, hidden]
-  TensorView qkv;        // f32 [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
+  TensorView qkv;        // products [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
   TensorView attention;  // activations [max_rows, n_heads * head_dim]
-  TensorView partial;    // f32 [max_rows, hidden]: this rank's part of a half-layer's output, then
-                         // the sum of all
-  TensorView gate_up;    // f32 [max_rows, 2 ffn]
-  TensorView activated;  // activations [max_rows, ffn]
-  TensorView rope;       // f32 [max_rows, head_dim]
-  TensorView logits;     // f32 [max_logit_rows, padded_vocab_rows]
+  TensorView partial;    // products [max_rows, hidden]: this rank's part of a half-layer's output,
+                       // then the sum of all
+  TensorView gate_up;          // products [max_rows, 2 ffn]
+  TensorView activated;        // activations [max_rows, ffn]
+  TensorView rope;             // f32 [max_rows, head_dim]
+  TensorView logits;           // f32 [max_logit_rows, padded_vocab_rows]
   TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 

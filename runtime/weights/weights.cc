@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "comm/error.h"
 #include "shard/memory_plan.h"
@@ -86,12 +87,14 @@ class Loader {
   const float* Vector(const std::vector<Piece>& pieces) {
     int64_t n = 0;
     for (const Piece& piece : pieces) n += piece.rows.size();
-    auto* out = reinterpret_cast<float*>(arena_.Take(n * 4));
-    float* at = out;
+    auto* const out = reinterpret_cast<float*>(arena_.Take(n * 4));
+    std::vector<float> values(static_cast<size_t>(n));  // on the host; `out` is the device's
+    float* at = values.data();
     for (const Piece& piece : pieces) {
       checkpoint_.ReadBlock(*piece.tensor, 0, 1, piece.rows.begin, piece.rows.end, at);
       at += piece.rows.size();
     }
+    kernels_.CopyFromHost(F32View(std::as_const(values).data(), 1, n), F32View(out, 1, n));
     return out;
   }
 

@@ -15,7 +15,7 @@
 namespace kvfold {
 
 struct LayerWeights {
-  const float* attention_norm = nullptr;  // [hidden]
+  const float* attention_norm = nullptr;  // [hidden], on the device as all of these
   const float* ffn_norm = nullptr;        // [hidden]
   const float* qkv_bias = nullptr;    // [(n_heads + 2 n_kv_heads) * head_dim] of this rank, or null
   std::unique_ptr<PackedLinear> qkv;  // rows: this rank's q heads, k heads, v heads

@@ -126,7 +126,17 @@ struct MatrixAttention {
     if (p + kStages - 1 < n_pieces) StartPiece(p + kStages - 1);
     ptx::CpAsyncCommit();  // also of nothing: groups are counted
     const unsigned char* const stage = Stage(p);
-    if constexpr (!kInt8) return stage;
+    if constexpr (kInt8) {
+      Widen(stage);
+      ptx::SyncThreads();
+      return Widened();
+    } else {
+      return stage;
+    }
+  }
+
+  // A stage's int8 as bf16, int8 only.
+  KVFOLD_DEVICE void Widen(const unsigned char* stage) const {
 #pragma unroll 1
     for (int i = thread; i < kTileBytes / 32; i += kThreads) {
       const ptx::Vector128 narrow =
@@ -148,8 +158,6 @@ struct MatrixAttention {
                          wide);
       }
     }
-    ptx::SyncThreads();
-    return Widened();
   }
 
   // The scale of key `key` of the tile, int8 only.
