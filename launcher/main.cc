@@ -11,6 +11,7 @@
 #include "launcher/commands.h"
 #include "launcher/rank_group.h"
 #include "launcher/stop_signal.h"
+#include "models/checkpoint/mapping_faults.h"
 
 namespace {
 
@@ -107,6 +108,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  HandleMappingFaults();
   try {
     const int code = Main(argc, argv);
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
