@@ -17,12 +17,14 @@
 namespace kvfold {
 namespace {
 
-// Called from the heartbeat's thread: the process's own thread may hang, and must say nothing after
-// the verdict. So nothing is unwound.
-[[noreturn]] void EndProcess(const std::string& sentence, int exit_code) {
-  if (!sentence.empty()) Say(sentence);
-  _exit(exit_code);
+// The two are called from the heartbeat's thread, while the process's own thread may hang anywhere:
+// nothing is unwound.
+void SayLast(const std::string& sentence) {
+  Say(sentence);
+  flockfile(stderr);  // for ever: whoever else has something to say waits for the end
 }
+
+[[noreturn]] void EndProcess(int exit_code) { _exit(exit_code); }
 
 }  // namespace
 
@@ -44,8 +46,8 @@ RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
 
 void RankGroup::StartHeartbeat() {
   try {
-    heartbeat_ = std::make_unique<Heartbeat>(*communicator_,
-                                             HeartbeatOptions{.device = "cpu", .end = EndProcess});
+    heartbeat_ = std::make_unique<Heartbeat>(
+        *communicator_, HeartbeatOptions{.device = "cpu", .say = SayLast, .end = EndProcess});
   } catch (const CommError& error) {
     if (rank() == 0) {
       spdlog::warn("ranks that stop or hang will not be noticed, there is no heartbeat: {}",

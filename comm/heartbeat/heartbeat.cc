@@ -295,7 +295,7 @@ class Heartbeat::Impl {
         judge_.Left(event.rank);
         return true;
       case HeartbeatFrame::Kind::kVerdict:
-        options_.end("", frame.exit_code);
+        options_.end(frame.exit_code);
         return false;
       default:
         judge_.Heard(now, event.rank, frame.progress);
@@ -330,14 +330,16 @@ class Heartbeat::Impl {
   }
 
   void Speak(const Verdict& verdict) {
+    // Said first: once another rank has ended, mpirun may end this one at any moment.
+    const auto at = static_cast<size_t>(verdict.rank);
+    options_.say(VerdictSentence(verdict, hosts_[at], devices_[at]));
     Tell({.kind = HeartbeatFrame::Kind::kVerdict,
           .progress = progress_.Read(),
           .subject = verdict.rank,
           .exit_code = verdict.exit_code,
           .text = verdict.cause});
     std::this_thread::sleep_for(kSpread);
-    const auto at = static_cast<size_t>(verdict.rank);
-    options_.end(VerdictSentence(verdict, hosts_[at], devices_[at]), verdict.exit_code);
+    options_.end(verdict.exit_code);
   }
 
   const int rank_;

@@ -26,10 +26,11 @@ struct HeartbeatOptions {
   // How long the ranks may take to find each other.
   std::chrono::milliseconds meeting{10000};
   JudgeLimits limits;
-  // Ends this process, with the verdict's sentence to be said first where it is this rank that
-  // speaks (else empty). Called once, from the heartbeat's thread. It may return (in tests): the
-  // heartbeat is then over.
-  std::function<void(const std::string& sentence, int exit_code)> end;
+  // Both are called once at most, from the heartbeat's thread. Says the verdict's sentence, where
+  // it is this rank that speaks; nobody in this process is to say anything after it.
+  std::function<void(const std::string& sentence)> say;
+  // Ends this process. It may return (in tests): the heartbeat is then over.
+  std::function<void(int exit_code)> end;
 };
 
 class Heartbeat {

@@ -232,9 +232,11 @@ HeartbeatOptions Options(int rank, Ends& ends) {
   options.host = fmt::format("node{}", rank);
   options.device = "cpu";
   options.interval = milliseconds(50);
-  options.end = [&ends](const std::string& sentence, int exit_code) {
+  options.say = [&ends](const std::string& sentence) {
     const std::lock_guard lock(ends.mutex);
-    if (!sentence.empty()) ends.sentences.push_back(sentence);
+    ends.sentences.push_back(sentence);
+  };
+  options.end = [&ends](int exit_code) {
     ends.exit_code = exit_code;
     ++ends.n_ended;
   };
