@@ -54,7 +54,7 @@ class Communicator {
   // How device data moves: "local", "mpi", "nccl 2.30.7", "staged over mpi".
   virtual std::string transport() const = 0;
   // How far this rank is. Who works marks it; `mpi` marks its collectives.
-  RankProgress& progress() { return progress_; }
+  virtual RankProgress& progress() { return progress_; }
 
   // Whether sums may be of bf16 views as well as f32 ones.
   virtual bool SumsBf16() const { return false; }

@@ -90,6 +90,8 @@ Json Report(const Setting& setting, const BenchResult& result,
                         {"copy_bytes_per_s", copy},
                         {"fraction", copy > 0.0 ? bytes_per_s / copy : 0.0}};
   }
+  object["transport"] = model.transport();
+  object["device"] = model.device().description();
   object["planned_bytes"] = planned;
   object["peak_bytes"] = peaks;
   return object;

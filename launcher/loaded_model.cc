@@ -1,28 +1,26 @@
 #include "launcher/loaded_model.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 
+#include "comm/cuda/cuda_backend.h"
+#include "comm/device/thread_pool.h"
 #include "comm/heartbeat/addresses.h"
 #include "comm/heartbeat/judge.h"
 #include "launcher/agreement.h"
 #include "launcher/report.h"
 #include "models/checkpoint/random_checkpoint.h"
-#include "runtime/kernels/cpu/cpu_kernels.h"
 #include "runtime/kernels/cpu/isa.h"
 
 namespace kvfold {
-DType ActivationDType(const ModelOptions& options) {
-  if (options.device == "cuda") {
-    throw InputError("--device cuda: this build of kvfold has no CUDA kernels, use --device cpu");
-  }
-  const CpuIsa isa = DetectCpuIsa();
+
+DType ActivationDType(const ModelOptions& options, DeviceKind kind) {
   if (options.dtype != "auto") return ParseDType(options.dtype);
-  return isa == CpuIsa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
+  if (kind == DeviceKind::kCuda) return DType::kBF16;
+  return DetectCpuIsa() == CpuIsa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
 }
 
 DType CacheDType(const ModelOptions& options, DType activation_dtype) {
@@ -50,18 +48,13 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     }
     config_ = ReadModelConfig(path_, {options_.ignored_config_keys});
     plan_ = std::make_unique<ShardPlan>(config_, group_.size());
-    dtype_ = ActivationDType(options_);
     checkpoint_ = random ? MakeRandomCheckpoint(config_) : Checkpoint::Open(path_);
     fingerprint_ = checkpoint_->Fingerprint();
-    const int n_threads = RankThreads(options_, group_.host_size());
-    // Where the ranks of this host have more threads than it has cores, one that spins keeps
-    // another from its work.
-    std::optional<std::chrono::microseconds> spin_budget;
-    if (n_threads * group_.host_size() > AvailableCores())
-      spin_budget = std::chrono::microseconds(0);
-    device_ = std::make_unique<CpuDevice>(n_threads, spin_budget);
-    kernels_ = MakeCpuKernels(*device_, dtype_, DetectCpuIsa());
   });
+  const int n_threads = RankThreads(options_, group_.host_size());
+  device_ = std::make_unique<RankDevice>(group_, options_, n_threads);
+  dtype_ = ActivationDType(options_, device_->kind());
+  RunTogether(communicator, [&] { kernels_ = device_->MakeKernels(dtype_); });
   RunForFirst(communicator, [&] {
     if (is_first()) embeddings_ = std::make_unique<EmbeddingSource>(config_, *checkpoint_);
   });
@@ -76,27 +69,30 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
   if (is_first()) {
     if (options_.dtype == "auto") {
       spdlog::info("dtype auto: {} ({})", DTypeName(dtype_),
-                   dtype_ == DType::kBF16 ? "this processor multiplies bf16 natively"
-                                          : "this processor has no bf16 products");
+                   device_->kind() == DeviceKind::kCuda ? "a GPU multiplies bf16 natively"
+                   : dtype_ == DType::kBF16             ? "this processor multiplies bf16 natively"
+                                                        : "this processor has no bf16 products");
     }
-    const std::string threads = Count(device_->pool().size(), "thread");
-    spdlog::info("{} on {}, {}; kernels: {}", config_.architecture,
-                 group_.size() == 1
-                     ? std::string("one rank")
-                     : fmt::format("{} ranks over {}", group_.size(), communicator.transport()),
-                 group_.size() == 1 ? threads : threads + " each", kernels_->name());
+    const std::string threads = Count(n_threads, "thread");
+    spdlog::info("{} on {}, {}, {}; kernels: {}", config_.architecture,
+                 group_.size() == 1 ? std::string("one rank")
+                                    : fmt::format("{} ranks over {}", group_.size(),
+                                                  device_->communicator().transport()),
+                 device_->description(), group_.size() == 1 ? threads : threads + " each",
+                 kernels_->name());
   }
 }
 
 LoadedModel::~LoadedModel() = default;
 
 void LoadedModel::Load(EngineOptions engine_options) {
-  Communicator& communicator = group_.communicator();
+  Communicator& communicator = device_->communicator();
   engine_options.kv_dtype = CacheDType(options_, dtype_);
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
-  planned_ =
-      PlanRanks(config_, *plan_, RankMemoryModel(config_, *kernels_, engine_options),
-                engine_options.max_tokens, engine_options.max_chunk, engine_options.max_sequences);
+  MemoryModel memory_model = RankMemoryModel(config_, *kernels_, engine_options);
+  if (device_->kind() == DeviceKind::kCuda) memory_model.reserved_bytes = kEstimatedCudaReservedBytes;
+  planned_ = PlanRanks(config_, *plan_, memory_model, engine_options.max_tokens,
+                       engine_options.max_chunk, engine_options.max_sequences);
   if (is_first()) {
     PrintRankTable(*plan_, planned_);
     if (config_.max_positions > 0 && engine_options.max_tokens > config_.max_positions) {
@@ -106,13 +102,17 @@ void LoadedModel::Load(EngineOptions engine_options) {
   }
   const auto start = std::chrono::steady_clock::now();
   RankProgress& progress = communicator.progress();
+  double load_s = 0.0;
   const auto load = [&] {
     progress.Enter(Phase::kLoading);
     weights_ =
         std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_, *kernels_,
-                                  *device_, [&](int64_t, int64_t) { progress.TensorLoaded(); });
+                                  device_->device(),
+                                  [&](int64_t, int64_t) { progress.TensorLoaded(); });
+    device_->device().stream().Synchronize();  // what was sent to a GPU has arrived
+    load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     engine_ = std::make_unique<Engine>(config_, *plan_, *weights_, *kernels_, communicator,
-                                       *device_, engine_options);
+                                       device_->device(), engine_options);
     const RankMemory& planned = planned_[static_cast<size_t>(group_.rank())];
     KVFOLD_CHECK(weights_->bytes() == planned.weights_bytes &&
                      engine_->cache_bytes() == planned.cache_bytes &&
@@ -125,7 +125,8 @@ void LoadedModel::Load(EngineOptions engine_options) {
     // Memory may be short on one host alone: that and the place are to be named.
     const auto place = [&]() -> std::string {
       if (group_.size() == 1) return {};
-      return fmt::format("on {}, device cpu, {}: ", HostName(), PlaceText(progress.Read()));
+      return fmt::format("on {}, device {}, {}: ", HostName(), device_->device().name(),
+                         PlaceText(progress.Read()));
     };
     try {
       load();
@@ -136,10 +137,13 @@ void LoadedModel::Load(EngineOptions engine_options) {
     }
   });
   if (is_first()) {
-    spdlog::info(
-        "weights loaded and packed in {}",
-        FormatSeconds(
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
+    spdlog::info("weights loaded and packed in {}, {:.2f} GB/s", FormatSeconds(load_s),
+                 static_cast<double>(weights_->bytes()) * 1e-9 / std::max(load_s, 1e-9));
+    if (device_->kind() == DeviceKind::kCuda) {
+      spdlog::info("this GPU has {} in use beside this rank's buffers (planned, an estimate: {})",
+                   FormatBytes(device_->measured_reserved_bytes()),
+                   FormatBytes(kEstimatedCudaReservedBytes));
+    }
   }
 }
 
@@ -188,9 +192,7 @@ int64_t LoadedModel::DecodeBytes(int64_t n_tokens) const {
 }
 
 std::vector<int64_t> LoadedModel::PeakBytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const int64_t mine = int64_t{usage.ru_maxrss} * 1024;
+  const int64_t mine = device_->peak_bytes();
   std::vector<int64_t> all(static_cast<size_t>(group_.size()));
   group_.communicator().AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
                                        std::as_writable_bytes(std::span(all)));

@@ -6,8 +6,8 @@
 #include <functional>
 #include <memory>
 
-#include "comm/device/cpu_device.h"
 #include "launcher/options.h"
+#include "launcher/rank_device.h"
 #include "launcher/rank_group.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
@@ -20,9 +20,8 @@
 
 namespace kvfold {
 
-// "auto" as this processor has it. Throws InputError where --device or --dtype asks for what is not
-// here.
-DType ActivationDType(const ModelOptions& options);
+// "auto" is bf16 on GPUs and on processors that multiply it natively, else f32.
+DType ActivationDType(const ModelOptions& options, DeviceKind kind);
 DType CacheDType(const ModelOptions& options, DType activation_dtype);
 // Threads of one rank: --threads, else its share of the cores that this process may use.
 int RankThreads(const ModelOptions& options, int ranks_on_host);
@@ -42,7 +41,10 @@ class LoadedModel {
   Engine& engine() { return *engine_; }
   EmbeddingSource& embeddings() { return *embeddings_; }  // rank 0
   const ModelOptions& options() const { return options_; }
-  Communicator& communicator() { return group_.communicator(); }
+  // Of data on this rank's device, and of what the hosts tell each other.
+  Communicator& communicator() { return device_->communicator(); }
+  const RankDevice& device() const { return *device_; }
+  const std::string& transport() const { return device_->transport(); }
   bool is_first() const { return group_.rank() == 0; }
   uint64_t fingerprint() const { return fingerprint_; }
   DType dtype() const { return dtype_; }
@@ -55,7 +57,9 @@ class LoadedModel {
   Ceilings MeasureCeilings(int64_t rows);
   // Bytes that this rank reads to decode one token after n_tokens: weights and cache.
   int64_t DecodeBytes(int64_t n_tokens) const;
-  // Peak resident bytes of every rank's process, by rank, on every rank.
+  // Peak resident bytes of every rank's process, by rank, on every rank; on GPUs the bytes of each
+  // rank's GPU that are in use (by all its ranks where they share it): nothing is allocated after
+  // the start.
   std::vector<int64_t> PeakBytes();
 
  private:
@@ -67,7 +71,7 @@ class LoadedModel {
   DType dtype_ = DType::kF32;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<ShardPlan> plan_;
-  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<RankDevice> device_;
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Engine> engine_;

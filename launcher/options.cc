@@ -54,8 +54,14 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool required) {
   app.add_option("--kv-dtype", options.kv_dtype,
                  "Elements of the cache: f32, bf16 or int8 (default: as --dtype)")
       ->check(OneOf({"f32", "bf16", "int8"}));
-  app.add_option("--device", options.device, "Where to run; this build runs on the CPU")
+  app.add_option("--device", options.device,
+                 "Where to run; auto: on the GPUs where there are any, else on the CPU")
       ->check(OneOf({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_flag("--share-devices", options.share_devices, "Let several ranks have the same GPU");
+  app.add_option("--transport", options.transport,
+                 "How data moves between GPUs; staged: through the hosts' memory, slowly")
+      ->check(OneOf({"auto", "nccl", "staged"}))
       ->capture_default_str();
   app.add_option("--max-tokens", options.max_tokens,
                  "Cache capacity in tokens (default: what the input needs)")

@@ -17,10 +17,6 @@
 namespace kvfold {
 namespace {
 
-// What a GPU's context, its libraries and the communicator take beside our allocations; an estimate
-// until it is measured.
-constexpr int64_t kGpuReservedBytes = int64_t{3} << 29;
-
 int64_t MachineMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE); }
 
 }  // namespace
@@ -42,7 +38,7 @@ int PlanCommand(const PlanOptions& options) {
   std::unique_ptr<KernelSizing> sizing;
   if (this_machine) {
     device = std::make_unique<CpuDevice>(RankThreads(model, options.ranks));
-    sizing = MakeCpuKernels(*device, ActivationDType(model), DetectCpuIsa());
+    sizing = MakeCpuKernels(*device, ActivationDType(model, DeviceKind::kCpu), DetectCpuIsa());
   } else {
     sizing = std::make_unique<DenseSizing>(model.dtype == "f32" ? DType::kF32 : DType::kBF16);
   }
@@ -54,7 +50,7 @@ int PlanCommand(const PlanOptions& options) {
                         : std::min(model.chunk, options.tokens);
   sizes.max_step_rows = sizes.max_chunk;
   MemoryModel memory_model = RankMemoryModel(config, *sizing, sizes);
-  memory_model.reserved_bytes = this_machine ? 0 : kGpuReservedBytes;
+  memory_model.reserved_bytes = this_machine ? 0 : kEstimatedCudaReservedBytes;
 
   const std::vector<RankMemory> ranks =
       PlanRanks(config, plan, memory_model, options.tokens, sizes.max_chunk, sizes.max_sequences);

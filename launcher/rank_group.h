@@ -25,6 +25,8 @@ class RankGroup {
   int size() const { return communicator_->size(); }
   // Ranks on this host, this one among them: they share its cores.
   int host_size() const { return session_ ? session_->host_size() : 1; }
+  // This one's place among them.
+  int host_rank() const { return session_ ? session_->host_rank() : 0; }
   bool pretended() const { return pretended_; }
 
   // How long a rank may make no progress while others wait for it, as rank 0 says; 0: for ever.

@@ -123,7 +123,9 @@ int Score(RankGroup& group, const ScoreOptions& options) {
                                            {"nll_by_chunk", result.nll_by_chunk},
                                            {"ranks", group.size()},
                                            {"chunk", sizes.max_chunk},
-                                           {"fold_s", result.fold_s}};
+                                           {"fold_s", result.fold_s},
+                                           {"transport", model.transport()},
+                                           {"device", model.device().description()}};
     fmt::print("{}\n", object.dump());
   } else {
     fmt::print("{} tokens in {}, nll {:.6f} nats per token, perplexity {:.4f}, {}\n", result.tokens,

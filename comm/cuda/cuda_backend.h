@@ -56,6 +56,6 @@ std::unique_ptr<Communicator> MakeCudaStagedCommunicator(Communicator& host);
 // What a rank takes on a GPU beside its buffers: the CUDA context with kvfold's and cuBLASLt's
 // kernels, and NCCL's buffers where there are several ranks. An estimate, not a measurement: a run
 // prints beside it what was measured.
-inline constexpr int64_t kEstimatedCudaReservedBytes = int64_t{768} << 20;
+inline constexpr int64_t kEstimatedCudaReservedBytes = int64_t{3} << 29;
 
 }  // namespace kvfold

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -91,6 +92,11 @@ class NcclCommunicator : public Communicator {
   }
 
   ~NcclCommunicator() override {
+    // With an exception in flight the other ranks may not come to take leave.
+    if (std::uncaught_exceptions() > uncaught_exceptions_) {
+      AbortNccl();
+      return;
+    }
     try {
       Close();
     } catch (const std::exception& error) {
@@ -102,6 +108,7 @@ class NcclCommunicator : public Communicator {
   int size() const override { return host_.size(); }
   std::string transport() const override { return transport_; }
   bool SumsBf16() const override { return true; }
+  RankProgress& progress() override { return host_.progress(); }
 
   PendingCollective StartAllReduceSum(TensorView view, Stream& stream) override {
     Require("all-reduce", internal::AllReduceProblem(view, /*bf16=*/true));
@@ -241,6 +248,7 @@ class NcclCommunicator : public Communicator {
   const NcclLibrary& library_;
   CUstream_st* (*native_stream_)(Stream&);
   std::string transport_;
+  int uncaught_exceptions_ = std::uncaught_exceptions();
   std::shared_ptr<NcclState> state_ = std::make_shared<NcclState>();
 };
 

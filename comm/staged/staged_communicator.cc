@@ -43,6 +43,7 @@ class StagedCommunicator : public Communicator {
     return size() == 1 ? "local" : fmt::format("staged over {}", host_.transport());
   }
   bool SumsBf16() const override { return true; }
+  RankProgress& progress() override { return host_.progress(); }
 
   PendingCollective StartAllReduceSum(TensorView view, Stream& stream) override {
     Require("all-reduce", internal::AllReduceProblem(view, /*bf16=*/true));

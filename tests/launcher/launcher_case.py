@@ -47,6 +47,7 @@ def environment():
     """Without what another mpirun left there: a plain start is a plain start."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("OMPI_", "PMIX_", "PMI_", "SLURM_"))}
+    kept["CUDA_VISIBLE_DEVICES"] = ""  # these tests are of the command line, the same on every machine
     kept["OMPI_ALLOW_RUN_AS_ROOT"] = kept["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     kept["PRTE_ALLOW_RUN_AS_ROOT"] = kept["PRTE_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"  # those of Open MPI 5
     return kept

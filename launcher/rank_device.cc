@@ -1,0 +1,118 @@
+#include "launcher/rank_device.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <optional>
+#include <vector>
+
+#include "comm/cuda/cuda_backend.h"
+#include "comm/device/cpu_device.h"
+#include "comm/heartbeat/addresses.h"
+#include "launcher/agreement.h"
+#include "runtime/kernels/cpu/cpu_kernels.h"
+#include "runtime/kernels/cpu/isa.h"
+#include "runtime/kernels/cuda/gpu_kernels.h"
+
+namespace kvfold {
+namespace {
+
+std::unique_ptr<CpuDevice> MakeCpu(const RankGroup& group, int n_threads) {
+  // Where the ranks of this host have more threads than it has cores, one that spins keeps another
+  // from its work.
+  std::optional<std::chrono::microseconds> spin_budget;
+  if (n_threads * group.host_size() > AvailableCores()) spin_budget = std::chrono::microseconds(0);
+  return std::make_unique<CpuDevice>(n_threads, spin_budget);
+}
+
+std::vector<RankPlace> GatherPlaces(Communicator& communicator, const RankPlace& mine) {
+  std::vector<RankPlace> all(static_cast<size_t>(communicator.size()));
+  communicator.AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
+                              std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
+}  // namespace
+
+RankDevice::RankDevice(RankGroup& group, const ModelOptions& options, int n_threads)
+    : communicator_(&group.communicator()), transport_(communicator_->transport()) {
+  Communicator& hosts = group.communicator();
+  CudaGpu gpu;
+  RunTogether(hosts, [&] {
+    // A CPU that was asked for is not kept waiting by a driver.
+    CudaProbe probe;
+    if (options.device != "cpu") probe = ProbeCuda();
+    kind_ = ChooseDeviceKind(options.device, probe);
+    if (kind_ == DeviceKind::kCuda) gpu = ChooseGpu(probe.gpus, group.host_rank());
+  });
+  AgreeOn(hosts, "the device", kind_ == DeviceKind::kCuda ? "cuda" : "cpu");
+  if (kind_ == DeviceKind::kCpu) {
+    RunTogether(hosts, [&] {
+      if (options.transport != "auto") {
+        throw InputError(fmt::format("--transport {} is for ranks on GPUs, this runs on the CPU",
+                                     options.transport));
+      }
+      device_ = MakeCpu(group, n_threads);
+    });
+    return;
+  }
+  // No rank takes a GPU before all may have theirs.
+  int ranks_per_gpu = 1;
+  if (!group.pretended()) {
+    const std::vector<RankPlace> places = GatherPlaces(hosts, MakeRankPlace(HostName(), gpu));
+    RunForFirst(hosts, [&] { ranks_per_gpu = RanksPerGpu(places, options.share_devices); });
+  }
+  RunTogether(hosts, [&] { device_ = MakeCudaDevice(gpu.ordinal, n_threads); });
+  description_ = fmt::format("{} ({})", gpu.name, gpu.uuid);
+  if (!group.pretended()) MakeTransport(group, options, ranks_per_gpu > 1);
+}
+
+void RankDevice::MakeTransport(RankGroup& group, const ModelOptions& options, bool shares_gpus) {
+  Communicator& hosts = group.communicator();
+  Transport transport = Transport::kLocal;
+  CudaLibraryInfo nccl;
+  RunTogether(hosts, [&] {
+    // Opened only where it may be used: it takes a second.
+    if (options.transport != "staged" && (hosts.size() > 1 || options.transport == "nccl")) {
+      nccl = FindNccl();
+    }
+    transport = ChooseTransport(options.transport, hosts.size(), shares_gpus, nccl);
+  });
+  AgreeOn(hosts, "the transport",
+          transport == Transport::kNccl ? "NCCL " + nccl.version : std::string("no NCCL"));
+  RunTogether(hosts, [&] {
+    owned_ = transport == Transport::kNccl ? MakeCudaNcclCommunicator(hosts, shares_gpus)
+                                           : MakeCudaStagedCommunicator(hosts);
+  });
+  communicator_ = owned_.get();
+  transport_ = communicator_->transport();
+  // The rank's own thread may be waiting for the GPU, which waits for a rank that has gone.
+  if (hosts.size() > 1) {
+    watch_ = std::make_unique<AsyncWatch>(
+        [this] { return communicator_->PollAsyncError(); },
+        [&group](const std::string& trouble) { group.EndAll(CommError(trouble)); });
+  }
+  if (hosts.rank() == 0) {
+    spdlog::info("device data moves by {}{}", transport_, shares_gpus ? "; ranks share GPUs" : "");
+  }
+}
+
+RankDevice::~RankDevice() = default;
+
+std::unique_ptr<Kernels> RankDevice::MakeKernels(DType activation_dtype) {
+  if (kind_ == DeviceKind::kCuda) return MakeGpuKernels(*device_, activation_dtype);
+  return MakeCpuKernels(static_cast<CpuDevice&>(*device_), activation_dtype, DetectCpuIsa());
+}
+
+int64_t RankDevice::measured_reserved_bytes() const {
+  return kind_ == DeviceKind::kCuda ? CudaUsedBytes(*device_) - device_->allocated_bytes() : 0;
+}
+
+int64_t RankDevice::peak_bytes() const {
+  if (kind_ == DeviceKind::kCuda) return CudaUsedBytes(*device_);
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+}  // namespace kvfold
