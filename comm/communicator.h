@@ -49,8 +49,8 @@ class PendingCollective {
 class Communicator {
  public:
   virtual ~Communicator() = default;
-  virtual int rank() const = 0;               // in [0, size())
-  virtual int size() const = 0;               // >= 1; a group of one is legal
+  virtual int rank() const = 0;  // in [0, size())
+  virtual int size() const = 0;  // >= 1; a group of one is legal
   // How device data moves: "local", "mpi", "nccl 2.30.7", "staged over mpi".
   virtual std::string transport() const = 0;
   // How far this rank is. Who works marks it; `mpi` marks its collectives.

@@ -74,12 +74,12 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
                                                         : "this processor has no bf16 products");
     }
     const std::string threads = Count(n_threads, "thread");
-    spdlog::info("{} on {}, {}, {}; kernels: {}", config_.architecture,
-                 group_.size() == 1 ? std::string("one rank")
-                                    : fmt::format("{} ranks over {}", group_.size(),
-                                                  device_->communicator().transport()),
-                 device_->description(), group_.size() == 1 ? threads : threads + " each",
-                 kernels_->name());
+    spdlog::info(
+        "{} on {}, {}, {}; kernels: {}", config_.architecture,
+        group_.size() == 1
+            ? std::string("one rank")
+            : fmt::format("{} ranks over {}", group_.size(), device_->communicator().transport()),
+        device_->description(), group_.size() == 1 ? threads : threads + " each", kernels_->name());
   }
 }
 
@@ -90,7 +90,8 @@ void LoadedModel::Load(EngineOptions engine_options) {
   engine_options.kv_dtype = CacheDType(options_, dtype_);
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
   MemoryModel memory_model = RankMemoryModel(config_, *kernels_, engine_options);
-  if (device_->kind() == DeviceKind::kCuda) memory_model.reserved_bytes = kEstimatedCudaReservedBytes;
+  if (device_->kind() == DeviceKind::kCuda)
+    memory_model.reserved_bytes = kEstimatedCudaReservedBytes;
   planned_ = PlanRanks(config_, *plan_, memory_model, engine_options.max_tokens,
                        engine_options.max_chunk, engine_options.max_sequences);
   if (is_first()) {
@@ -105,10 +106,9 @@ void LoadedModel::Load(EngineOptions engine_options) {
   double load_s = 0.0;
   const auto load = [&] {
     progress.Enter(Phase::kLoading);
-    weights_ =
-        std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_, *kernels_,
-                                  device_->device(),
-                                  [&](int64_t, int64_t) { progress.TensorLoaded(); });
+    weights_ = std::make_unique<Weights>(config_, plan_->rank(group_.rank()), *checkpoint_,
+                                         *kernels_, device_->device(),
+                                         [&](int64_t, int64_t) { progress.TensorLoaded(); });
     device_->device().stream().Synchronize();  // what was sent to a GPU has arrived
     load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     engine_ = std::make_unique<Engine>(config_, *plan_, *weights_, *kernels_, communicator,

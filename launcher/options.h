@@ -29,10 +29,10 @@ struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype;  // empty: as dtype
   std::string device = "auto";
-  bool share_devices = false;        // several ranks on one GPU
-  std::string transport = "auto";    // of data between GPUs
-  int64_t max_tokens = 0;  // 0: what the input needs
-  int threads = 0;         // 0: the cores this rank may use
+  bool share_devices = false;      // several ranks on one GPU
+  std::string transport = "auto";  // of data between GPUs
+  int64_t max_tokens = 0;          // 0: what the input needs
+  int threads = 0;                 // 0: the cores this rank may use
   int64_t step_timeout_s = kDefaultStepTimeoutSeconds;
   std::string log_level = "info";
   bool json = false;

@@ -41,11 +41,11 @@ struct StepContext {
   TensorView qkv;        // products [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
   TensorView attention;  // activations [max_rows, n_heads * head_dim]
   TensorView partial;    // products [max_rows, hidden]: this rank's part of a half-layer's output,
-                       // then the sum of all
-  TensorView gate_up;          // products [max_rows, 2 ffn]
-  TensorView activated;        // activations [max_rows, ffn]
-  TensorView rope;             // f32 [max_rows, head_dim]
-  TensorView logits;           // f32 [max_logit_rows, padded_vocab_rows]
+                         // then the sum of all
+  TensorView gate_up;    // products [max_rows, 2 ffn]
+  TensorView activated;  // activations [max_rows, ffn]
+  TensorView rope;       // f32 [max_rows, head_dim]
+  TensorView logits;     // f32 [max_logit_rows, padded_vocab_rows]
   TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 
