@@ -175,7 +175,7 @@ make_bundle() {
   mkdir -p "$out"/{bin,lib,lib-gcc,lib-gomp,libexec}
   program "$kvfold" bin/kvfold
   # Test programs that need a GPU or can use one, with their place in the build's tests folder.
-  for file in "$build"/tests/comm/comm_test "$build"/tests/runtime/kernels/*_test; do
+  for file in "$build"/tests/comm/comm_test "$build"/tests/runtime/kernels/{,cuda/}*_test; do
     [[ -x $file ]] && program "$file" "${file#"$build"/}"
   done
   pack_mpi

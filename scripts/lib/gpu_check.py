@@ -9,6 +9,7 @@ import datetime
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -82,9 +83,13 @@ def run_step(step, mpirun, limit_s):
         return {**record, "failed": str(error)}
     record["seconds"] = round(time.monotonic() - begin, 3)
     tail = (done.stdout + done.stderr).splitlines()[-KEPT_LINES:]
+    if done.returncode == 2 and step.unable and step.unable in done.stderr:
+        return {**record, "left_out": next(line for line in done.stderr.splitlines() if step.unable in line)}
     if done.returncode != 0:
         return {**record, "failed": f"exit code {done.returncode}", "output": tail}
-    if step.parse == "text":
+    if step.parse == "tests" and not re.search(r"^\[  PASSED  \] [1-9]", done.stdout, re.MULTILINE):
+        return {**record, "failed": "no test ran", "output": tail}
+    if step.parse in ("text", "tests"):
         return {**record, "output": tail}
     try:
         record["result"] = json.loads(done.stdout)

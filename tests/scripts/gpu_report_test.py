@@ -88,8 +88,9 @@ class Check(unittest.TestCase):
         if "avx512_bf16" not in info.stdout:
             self.skipTest("the pieces are in bf16, which this processor does not multiply")
         with tempfile.TemporaryDirectory() as out:
+            built = (BUILD / "tests/runtime/kernels/cuda/runtime_cuda_kernels_test").exists() and (BUILD / "tests/comm/comm_test").exists()
             result = self.check("--rehearse", "--out", out, "--kvfold", BUILD / "launcher/kvfold", "--tests", BUILD / "tests",
-                                "machine", "exact", "ranks", "share_70b")
+                                "machine", "exact", "ranks", "share_70b", *(["conformance"] if built else []))
             self.assertEqual(result.returncode, 0, result.stderr)
             exact = json.loads((pathlib.Path(out) / "exact.json").read_text())
             self.assertTrue(exact["rehearsal"])
@@ -112,6 +113,42 @@ class Check(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("--random-weights llama-3.1-8b --tokens 131072", result.stdout)
         self.assertIn("--device cuda", result.stdout)
+
+    def test_names_real_tests(self):
+        """Every suite and every implementation that a filter names is one of the programs'."""
+        sys.path.insert(0, str(ROOT / "scripts/lib"))
+        from gpu_pieces import REAL, Pieces
+        pieces = Pieces(str(ROOT), "kvfold", str(BUILD / "tests"), "/nonexistent", REAL)
+        kernels, comm = pieces.conformance()
+        memcheck = pieces.sanitizer()[0]
+        for step in kernels, comm, memcheck:
+            program = next(word for word in step.command if word.endswith("_test"))
+            self.assertTrue((ROOT / "tests" / pathlib.Path(program).relative_to(BUILD / "tests")).parent.is_dir(), program)
+            if not pathlib.Path(program).exists():
+                continue  # of another target
+            for pattern in step.command[-1].partition("=")[2].split(":"):
+                # No GPU need be here: what runs on one runs emulated as well.
+                listed = subprocess.run([program, "--gtest_list_tests", "--gtest_filter=" + pattern.replace("/gpu_", "/cuda_emulated_")],
+                                        capture_output=True, text=True, timeout=60).stdout
+                without_cuda = pattern.startswith("Nccl") and "Nccl" not in listed  # a build without CUDA has none of them
+                self.assertTrue(without_cuda or "\n  " in listed, f"{pattern} names no test of {program}")
+
+    def test_where_no_test_ran_nothing_held(self):
+        sys.path.insert(0, str(ROOT / "scripts/lib"))
+        import gpu_check
+        from gpu_pieces import Step
+        for said, held in (("[  PASSED  ] 2 tests.", True), ("[  PASSED  ] 12 tests.", True), ("[  PASSED  ] 0 tests.", False), ("", False)):
+            record = gpu_check.run_step(Step("kernels", ["echo", said], parse="tests"), [], 10)
+            self.assertEqual("failed" not in record, held, said)
+
+    def test_what_a_machine_cannot_do_is_left_out(self):
+        sys.path.insert(0, str(ROOT / "scripts/lib"))
+        import gpu_check
+        from gpu_pieces import Step
+        refuse = ["sh", "-c", "echo kvfold: NCCL 2.28.3 cannot share >&2; echo mpirun ended >&2; exit 2"]
+        self.assertEqual(gpu_check.run_step(Step("nccl", refuse, unable="cannot share"), [], 10)["left_out"], "kvfold: NCCL 2.28.3 cannot share")
+        self.assertIn("failed", gpu_check.run_step(Step("nccl", refuse, unable="other"), [], 10))
+        self.assertIn("failed", gpu_check.run_step(Step("nccl", refuse), [], 10))
 
     def test_nan_is_no_small_difference(self):
         import array
