@@ -1,8 +1,28 @@
 #include "comm/device/device.h"
 
+#include <chrono>
 #include <cstring>
+#include <vector>
 
 namespace kvfold {
+namespace {
+
+class HostClock : public StreamClock {
+ public:
+  explicit HostClock(int64_t n_moments) : moments_(static_cast<size_t>(n_moments)) {}
+  void Mark(int64_t moment) override { moments_.at(static_cast<size_t>(moment)) = Clock::now(); }
+  double Seconds(int64_t from, int64_t to) override {
+    return std::chrono::duration<double>(moments_.at(static_cast<size_t>(to)) -
+                                         moments_.at(static_cast<size_t>(from)))
+        .count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::vector<Clock::time_point> moments_;
+};
+
+}  // namespace
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   if (this != &other) {
@@ -16,6 +36,10 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() {
   if (deleter_) deleter_(data_, bytes_);
+}
+
+std::unique_ptr<StreamClock> Stream::MakeClock(int64_t n_moments) {
+  return std::make_unique<HostClock>(n_moments);
 }
 
 void Device::CopyWithin(const void* from, void* to, int64_t bytes) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -32,12 +33,28 @@ class Buffer {
   Deleter deleter_;
 };
 
+// Moments in the order of a stream's work, to measure what lies between two of them. There is room
+// for a fixed number, made with it: marking allocates nothing and waits for nothing.
+class StreamClock {
+ public:
+  virtual ~StreamClock() = default;
+  // The moment is the one at which all work issued so far is done; marked again, it is the later
+  // one.
+  virtual void Mark(int64_t moment) = 0;
+  // From one marked moment to another marked after it. Waits until the stream has passed both.
+  virtual double Seconds(int64_t from, int64_t to) = 0;
+};
+
 // An order of work on one device. On the CPU work is done when a call returns, so a CPU stream is
 // empty.
 class Stream {
  public:
   virtual ~Stream() = default;
   virtual void Synchronize() = 0;  // returns when all work issued so far is done
+  // With moments [0, n_moments). It reads the host's clock, which is right where work is done when
+  // its call returns, unless a stream whose work comes later says otherwise. The stream outlives
+  // it.
+  virtual std::unique_ptr<StreamClock> MakeClock(int64_t n_moments);
 };
 
 // Its copies are plain ones unless a device whose memory the host cannot read says otherwise.

@@ -51,6 +51,16 @@ Engine::Engine(const ModelConfig& config, const ShardPlan& plan, const Weights& 
 
 Engine::~Engine() = default;
 
+void Engine::SetTimed(bool timed) {
+  if (timed == (context_.clock != nullptr)) return;
+  context_.clock = timed ? std::make_unique<SectionClock>(context_.stream) : nullptr;
+}
+
+StepTimings Engine::TakeTimings() {
+  if (context_.clock != nullptr) context_.clock->AddTo(context_.timings);
+  return std::exchange(context_.timings, {});
+}
+
 std::vector<RowStats> Engine::Run(StepPlan& plan, const LogitSink& sink) {
   broken_ = true;  // until it has gone well
   BroadcastPlan(communicator_, plan);

@@ -58,7 +58,11 @@ class Engine {
   const ModelConfig& config() const { return config_; }
   int64_t cache_bytes() const { return pool_.allocated_bytes(); }
   const KvPool& pool() const { return pool_; }
-  StepTimings& timings() { return context_.timings; }
+  // Where the steps since the last call spent their time, once their work is done; FLOP alone
+  // where they were not timed.
+  StepTimings TakeTimings();
+  // Steps are not timed unless they are to be: on a GPU every section marks its stream.
+  void SetTimed(bool timed);
   int64_t workspace_bytes() const { return context_.memory.bytes(); }
 
   // Rank 0: broadcasts the plan and executes it. Statistics of wanted rows are returned, logits go

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "comm/communicator.h"
 #include "comm/device/device.h"
@@ -49,8 +50,9 @@ struct StepContext {
   TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 
-  StepTimings timings;          // of all steps since it was last cleared
-  PendingCollective reduction;  // of `partial`, between the halves of layers
+  StepTimings timings;  // of all steps since it was last cleared; FLOP alone without `clock`
+  std::unique_ptr<SectionClock> clock;  // null: sections are not timed
+  PendingCollective reduction;          // of `partial`, between the halves of layers
 };
 
 }  // namespace kvfold

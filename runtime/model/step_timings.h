@@ -6,32 +6,47 @@
 // weighted values; exponentials are not counted). Padding and masked pairs do not count.
 #pragma once
 
-#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comm/device/device.h"
 
 namespace kvfold {
 
+// The rest of a step is norms, RoPE, activation, gathering of embeddings.
 struct StepTimings {
   double linear_s = 0.0;
   double attention_s = 0.0;
   double communication_s = 0.0;
-  double total_s = 0.0;  // forward passes and logits; the rest is norms, RoPE, activation,
-                         // gathering of embeddings
   double linear_flop = 0.0;
   double attention_flop = 0.0;
 };
 
-// Adds the seconds of its own life to a sum.
-class SectionTimer {
+// Measures the sections of steps in the order of the device's work: on a GPU the seconds that it
+// worked on them, not those in which they were issued.
+//
+// It waits for nothing while sections are timed, but for one that is `most_sections` back: so far
+// ahead no device lets itself be driven.
+class SectionClock {
  public:
-  explicit SectionTimer(double& seconds) : seconds_(seconds), start_(Clock::now()) {}
-  ~SectionTimer() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
-  SectionTimer(const SectionTimer&) = delete;
-  SectionTimer& operator=(const SectionTimer&) = delete;
+  explicit SectionClock(Stream& stream, int64_t most_sections = 4096);
+
+  // Sections follow each other; one that was begun and not ended (its work threw) is forgotten.
+  void Begin();
+  void End(double StepTimings::*sum);
+  // Adds the seconds of all sections that ended since the last call, once the device has passed
+  // them.
+  void AddTo(StepTimings& timings);
 
  private:
-  using Clock = std::chrono::steady_clock;
-  double& seconds_;
-  Clock::time_point start_;
+  void ReadOldest();
+
+  std::unique_ptr<StreamClock> clock_;       // section i: moments 2 (i % size) and the next
+  std::vector<double StepTimings::*> sums_;  // of section i at i % size
+  int64_t n_ended_ = 0;
+  int64_t n_read_ = 0;
+  StepTimings read_;
 };
 
 }  // namespace kvfold

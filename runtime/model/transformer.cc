@@ -20,6 +20,18 @@ double AttentionFlop(const AttentionHeads& heads, std::span<const SequenceRows> 
   return 4.0 * pairs * static_cast<double>(heads.head_dim * heads.n_heads);
 }
 
+// Waits for nothing: what a device does later is read when it is over.
+template <typename Work>
+void Timed(StepContext& context, double StepTimings::*sum, const Work& work) {
+  if (context.clock == nullptr) {
+    work();
+    return;
+  }
+  context.clock->Begin();
+  work();
+  context.clock->End(sum);
+}
+
 }  // namespace
 
 Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const Weights& weights,
@@ -37,7 +49,6 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
 
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                           std::span<const StepSequence> sequences) {
-  const SectionTimer timer(context.timings.total_s);
   communicator_.progress().BeginStep();
   const int64_t rows = embeddings.rows;
   KVFOLD_CHECK(rows <= context.limits.max_rows && embeddings.cols == config_.hidden, "rows", rows,
@@ -83,12 +94,11 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
     row += n_tokens;
   }
   kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads_.view(), layer_rows_);
-  {
-    const SectionTimer timer(context.timings.attention_s);
-    context.timings.attention_flop += AttentionFlop(heads_.view(), layer_rows_);
+  context.timings.attention_flop += AttentionFlop(heads_.view(), layer_rows_);
+  Timed(context, &StepTimings::attention_s, [&] {
     kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
-    communicator_.progress().Tick();
-  }
+  });
+  communicator_.progress().Tick();
   Linear(context, attention, *weights.attention_out, nullptr, partial);
   StartReduction(context, partial);
 }
@@ -111,22 +121,20 @@ void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int6
 
 void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
                          const float* bias, TensorView y) {
-  const SectionTimer timer(context.timings.linear_s);
   const LinearShape shape = weight.shape();
   context.timings.linear_flop +=
       2.0 * static_cast<double>(x.rows) * static_cast<double>(shape.n_out * shape.n_in);
-  kernels_.Linear(x, weight, bias, y);
+  Timed(context, &StepTimings::linear_s, [&] { kernels_.Linear(x, weight, bias, y); });
   communicator_.progress().Tick();
 }
 
 void Transformer::StartReduction(StepContext& context, TensorView partial) {
-  const SectionTimer timer(context.timings.communication_s);
-  context.reduction = communicator_.StartAllReduceSum(partial, context.stream);
+  Timed(context, &StepTimings::communication_s,
+        [&] { context.reduction = communicator_.StartAllReduceSum(partial, context.stream); });
 }
 
 void Transformer::AwaitReduction(StepContext& context) {
-  const SectionTimer timer(context.timings.communication_s);
-  context.reduction.Await();
+  Timed(context, &StepTimings::communication_s, [&] { context.reduction.Await(); });
 }
 
 void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> sequences) {
@@ -160,20 +168,20 @@ void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t 
                context.limits.max_gather_rows);
   KVFOLD_CHECK(static_cast<int64_t>(out.size()) == rows * config_.vocab_size, "out", out.size(),
                "rows", rows);
-  const SectionTimer total(context.timings.total_s);
   ShardLogits(context, row_begin, row_end);
   const TensorView gathered = context.gathered_logits.Rows(0, communicator_.size() * rows);
-  const SectionTimer communication(context.timings.communication_s);
-  communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
-  for (int rank = 0; rank < communicator_.size(); ++rank) {
-    const Range vocab = plan_.rank(rank).vocab_rows;
-    if (vocab.size() == 0) continue;
-    for (int64_t r = 0; r < rows; ++r) {
-      context.device.CopyToHost(gathered.Row(rank * rows + r),
-                                out.data() + r * config_.vocab_size + vocab.begin,
-                                vocab.size() * DTypeBytes(gathered.dtype));
+  Timed(context, &StepTimings::communication_s, [&] {
+    communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
+    for (int rank = 0; rank < communicator_.size(); ++rank) {
+      const Range vocab = plan_.rank(rank).vocab_rows;
+      if (vocab.size() == 0) continue;
+      for (int64_t r = 0; r < rows; ++r) {
+        context.device.CopyToHost(gathered.Row(rank * rows + r),
+                                  out.data() + r * config_.vocab_size + vocab.begin,
+                                  vocab.size() * DTypeBytes(gathered.dtype));
+      }
     }
-  }
+  });
 }
 
 void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
@@ -181,7 +189,6 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(targets.size() == rows && out.size() == rows, "targets", targets.size(), "rows",
                rows);
-  const SectionTimer total_time(context.timings.total_s);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
   const Range vocab = plan_.rank(communicator_.rank()).vocab_rows;
   shard_targets_.resize(rows);

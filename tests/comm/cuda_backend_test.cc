@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+
 #include "comm/error.h"
 
 namespace kvfold {
@@ -53,6 +57,29 @@ TEST(CudaBackend, GpuMemoryIsZeroedCountedAndTravels) {
   EXPECT_EQ(device->allocated_bytes(), 0) << "a refusal counts nothing";
   const Buffer after = device->Allocate(64);
   EXPECT_NE(after.data(), nullptr) << "a refusal breaks nothing";
+}
+
+TEST(CudaBackend, GpuClockTellsWhenTheGpuWorked) {
+  const CudaProbe probe = ProbeCuda();
+  if (probe.gpus.empty()) GTEST_SKIP() << probe.problem;
+  const auto device = MakeCudaDevice(probe.gpus.front().ordinal, 1);
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  const Buffer from = device->Allocate(kBytes);
+  const Buffer to = device->Allocate(kBytes);
+  const std::unique_ptr<StreamClock> clock = device->stream().MakeClock(3);
+  device->stream().Synchronize();
+  const auto start = std::chrono::steady_clock::now();
+  clock->Mark(0);
+  device->CopyWithin(from.data(), to.data(), kBytes);
+  clock->Mark(1);
+  clock->Mark(2);
+  const double copy_s = clock->Seconds(0, 1);  // waits
+  const double wall_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  EXPECT_GT(copy_s, static_cast<double>(kBytes) / 20e12) << "faster than any GPU's memory";
+  EXPECT_LE(copy_s, wall_s + 1e-6);
+  EXPECT_LT(clock->Seconds(1, 2), copy_s) << "nothing lies between";
+  EXPECT_THROW(clock->Mark(3), std::out_of_range);
 }
 
 }  // namespace

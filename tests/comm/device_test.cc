@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -73,6 +77,22 @@ TEST(CpuDevice, HasItsThreads) {
   EXPECT_EQ(device.pool().size(), 3);
   EXPECT_EQ(device.name(), "cpu");
   device.stream().Synchronize();
+}
+
+TEST(CpuDevice, ItsStreamsClockIsTheHosts) {
+  CpuDevice device(1);
+  const std::unique_ptr<StreamClock> clock = device.stream().MakeClock(3);
+  const auto start = std::chrono::steady_clock::now();
+  clock->Mark(2);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  clock->Mark(0);
+  const double wall_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  EXPECT_GE(clock->Seconds(2, 0), 0.020);
+  EXPECT_LE(clock->Seconds(2, 0), wall_s);
+  clock->Mark(2);
+  EXPECT_GE(clock->Seconds(0, 2), 0.0);
+  EXPECT_THROW(clock->Mark(3), std::out_of_range);
 }
 
 TEST(Buffer, MovesItsOneOwnership) {

@@ -69,6 +69,43 @@ void CudaStream::Synchronize() {
   CudaCheck(cudaStreamSynchronize(stream_), "waiting for the GPU's work");
 }
 
+std::unique_ptr<StreamClock> CudaStream::MakeClock(int64_t n_moments) {
+  return std::make_unique<CudaClock>(stream_, n_moments);
+}
+
+CudaClock::CudaClock(cudaStream_t stream, int64_t n_moments) : stream_(stream) {
+  events_.reserve(static_cast<size_t>(n_moments));
+  try {
+    while (static_cast<int64_t>(events_.size()) < n_moments) {
+      cudaEvent_t event = nullptr;
+      CudaCheck(cudaEventCreate(&event), "making a CUDA event");
+      events_.push_back(event);
+    }
+  } catch (...) {
+    Destroy();
+    throw;
+  }
+}
+
+CudaClock::~CudaClock() { Destroy(); }
+
+void CudaClock::Destroy() noexcept {
+  for (cudaEvent_t event : events_) LogTrouble(cudaEventDestroy(event), "cudaEventDestroy");
+}
+
+void CudaClock::Mark(int64_t moment) {
+  CudaCheck(cudaEventRecord(events_.at(static_cast<size_t>(moment)), stream_), "marking a moment");
+}
+
+double CudaClock::Seconds(int64_t from, int64_t to) {
+  const cudaEvent_t last = events_.at(static_cast<size_t>(to));
+  CudaCheck(cudaEventSynchronize(last), "waiting for a moment of the GPU's work");
+  float elapsed_ms = 0.0f;
+  CudaCheck(cudaEventElapsedTime(&elapsed_ms, events_.at(static_cast<size_t>(from)), last),
+            "reading a moment of the GPU's work");
+  return 1e-3 * static_cast<double>(elapsed_ms);
+}
+
 cudaStream_t NativeStream(Stream& stream) {
   auto* const cuda = dynamic_cast<CudaStream*>(&stream);
   KVFOLD_CHECK(cuda != nullptr, "stream", "of another device");

@@ -44,10 +44,28 @@ class CudaStream : public Stream {
   CudaStream& operator=(const CudaStream&) = delete;
 
   void Synchronize() override;
+  std::unique_ptr<StreamClock> MakeClock(int64_t n_moments) override;
   cudaStream_t native() const { return stream_; }
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+// Moments are events that the GPU stamps as it passes them, to half a microsecond.
+class CudaClock : public StreamClock {
+ public:
+  CudaClock(cudaStream_t stream, int64_t n_moments);
+  ~CudaClock() override;
+  CudaClock(const CudaClock&) = delete;
+  CudaClock& operator=(const CudaClock&) = delete;
+  void Mark(int64_t moment) override;
+  double Seconds(int64_t from, int64_t to) override;
+
+ private:
+  void Destroy() noexcept;
+
+  cudaStream_t stream_;
+  std::vector<cudaEvent_t> events_;  // by moment
 };
 
 // The native stream of `stream`, which must be a CudaStream.
