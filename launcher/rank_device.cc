@@ -64,6 +64,7 @@ RankDevice::RankDevice(RankGroup& group, const ModelOptions& options, int n_thre
   }
   RunTogether(hosts, [&] { device_ = MakeCudaDevice(gpu.ordinal, n_threads); });
   description_ = fmt::format("{} ({})", gpu.name, gpu.uuid);
+  group.NameDevice(fmt::format("cuda {} {}", gpu.ordinal, gpu.name));
   if (!group.pretended()) MakeTransport(group, options, ranks_per_gpu > 1);
 }
 

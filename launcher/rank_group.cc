@@ -56,6 +56,10 @@ void RankGroup::StartHeartbeat() {
   }
 }
 
+void RankGroup::NameDevice(const std::string& device) {
+  if (heartbeat_) heartbeat_->NameDevice(device);
+}
+
 void RankGroup::SetStepTimeout(std::chrono::seconds timeout) {
   if (heartbeat_) heartbeat_->SetStepTimeout(timeout);
 }

@@ -29,6 +29,8 @@ class RankGroup {
   int host_rank() const { return session_ ? session_->host_rank() : 0; }
   bool pretended() const { return pretended_; }
 
+  // This rank's device, as messages of ranks that have gone name it. All ranks together.
+  void NameDevice(const std::string& device);
   // How long a rank may make no progress while others wait for it, as rank 0 says; 0: for ever.
   void SetStepTimeout(std::chrono::seconds timeout);
   // Ends the whole job because this rank alone has failed: one sentence, which names its place, and

@@ -37,12 +37,14 @@ constexpr milliseconds kMovingBeat{100};    // least time between two beats of a
 constexpr milliseconds kSpread{100};        // a verdict's time to reach all, before its judge ends
 constexpr milliseconds kVerdictWait{5000};  // of a rank that has failed
 
+using DeviceText = std::array<char, 64>;
+
 // What the ranks tell each other of themselves before the first beat. Fixed sizes: one all-gather.
 struct Introduction {
   static constexpr size_t kMaxAddresses = 16;
   static constexpr size_t kAddressBytes = 64;
   std::array<char, 256> host{};
-  std::array<char, 64> device{};
+  DeviceText device{};
   HeartbeatToken token{};  // rank 0's is the job's
   int32_t port = 0;        // 0: no hub
   std::array<std::array<char, kAddressBytes>, kMaxAddresses> addresses{};
@@ -112,6 +114,14 @@ class Heartbeat::Impl {
     Post({.kind = Command::kJudge});
   }
 
+  void NameDevice(Communicator& communicator, const std::string& device) {
+    DeviceText mine{};
+    SetText(mine, device);
+    std::vector<std::string> devices;
+    for (const DeviceText& each : GatherAll(communicator, mine)) devices.emplace_back(each.data());
+    Post({.kind = Command::kDevices, .devices = std::move(devices)});
+  }
+
   ~Impl() {
     Close();
     close(wake_fd_);
@@ -139,7 +149,8 @@ class Heartbeat::Impl {
  private:
   // What the owner's thread asks of the heartbeat's.
   struct Command {
-    enum Kind { kJudge, kStepTimeout, kFail, kClose } kind = kJudge;
+    enum Kind { kJudge, kDevices, kStepTimeout, kFail, kClose } kind = kJudge;
+    std::vector<std::string> devices{};  // by rank
     milliseconds timeout{};
     std::string sentence{};
     int exit_code = 0;
@@ -308,6 +319,9 @@ class Heartbeat::Impl {
       case Command::kJudge:
         judging_ = true;
         break;
+      case Command::kDevices:
+        devices_ = command.devices;
+        break;
       case Command::kStepTimeout:
         judge_.SetStepTimeout(command.timeout);
         break;
@@ -346,7 +360,8 @@ class Heartbeat::Impl {
   const int size_;
   const RankProgress& progress_;
   HeartbeatOptions options_;
-  std::vector<std::string> hosts_, devices_;  // by rank
+  // By rank; the heartbeat's thread's alone, once it runs.
+  std::vector<std::string> hosts_, devices_;
   zmq::context_t context_;
   BeatSockets sockets_;
 
@@ -371,9 +386,12 @@ class Heartbeat::Impl {
 };
 
 Heartbeat::Heartbeat(Communicator& communicator, HeartbeatOptions options)
-    : impl_(std::make_unique<Impl>(communicator, std::move(options))) {}
+    : communicator_(communicator),
+      impl_(std::make_unique<Impl>(communicator, std::move(options))) {}
 
 Heartbeat::~Heartbeat() = default;
+
+void Heartbeat::NameDevice(const std::string& device) { impl_->NameDevice(communicator_, device); }
 
 void Heartbeat::SetStepTimeout(milliseconds timeout) { impl_->SetStepTimeout(timeout); }
 

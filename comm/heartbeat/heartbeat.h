@@ -21,7 +21,7 @@ namespace kvfold {
 
 struct HeartbeatOptions {
   std::string host;    // of this rank, as it is to be named; empty: HostName()
-  std::string device;  // "cpu"
+  std::string device;  // "cpu"; may be named anew when it is known
   std::chrono::milliseconds interval{500};
   // How long the ranks may take to find each other.
   std::chrono::milliseconds meeting{10000};
@@ -43,6 +43,10 @@ class Heartbeat {
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
+  // Names this rank's device ("cuda 0 NVIDIA H100 80GB HBM3", 63 characters at most). All ranks
+  // together, from the thread that calls the communicator.
+  void NameDevice(const std::string& device);
+
   // 0: a rank may take any time for a step. What counts is what the judge was told.
   void SetStepTimeout(std::chrono::milliseconds timeout);
 
@@ -57,6 +61,7 @@ class Heartbeat {
 
  private:
   class Impl;
+  Communicator& communicator_;
   std::unique_ptr<Impl> impl_;
 };
 

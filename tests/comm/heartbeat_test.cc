@@ -283,6 +283,24 @@ TEST(Heartbeat, OneFailureIsOneSentenceAndTheEndOfAll) {
   }
 }
 
+TEST(Heartbeat, ADeviceIsNamedOnceItIsKnown) {
+  const std::string long_name = "cuda 1 " + std::string(100, 'x');
+  for (const int failing : {0, 1}) {
+    Ends ends;
+    RunLocalRanks(3, [&](Communicator& communicator) {
+      Heartbeat heartbeat(communicator, Options(communicator.rank(), ends));
+      heartbeat.NameDevice(communicator.rank() == 1 ? long_name : "cuda 0 NVIDIA H100 80GB HBM3");
+      if (communicator.rank() == failing) heartbeat.Fail("it broke", 3, false);
+      AwaitEnds(ends, 3);
+    });
+    ASSERT_EQ(ends.sentences.size(), 1u);
+    EXPECT_THAT(ends.sentences[0],
+                testing::StartsWith(fmt::format(
+                    "rank {0} on node{0}, device {1}, ", failing,
+                    failing == 1 ? long_name.substr(0, 63) : "cuda 0 NVIDIA H100 80GB HBM3")));
+  }
+}
+
 TEST(Heartbeat, AStuckRankEndsTheJobAndASlowOneDoesNot) {
   for (const bool advances : {true, false}) {
     Ends ends;
