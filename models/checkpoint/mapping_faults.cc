@@ -19,7 +19,7 @@ namespace {
 struct Mapping {
   std::atomic<const uint8_t*> data = nullptr;  // nullptr: free
   uint64_t size_bytes = 0;
-  std::unique_ptr<char[]> path;
+  std::unique_ptr<char[]> sentence;  // written in one piece: several ranks may say theirs at once
 };
 std::array<Mapping, 1024> mappings;
 std::mutex mappings_mutex;  // between those who note and forget
@@ -40,9 +40,7 @@ void OnFault(int signal, siginfo_t* info, void*) {
   for (const Mapping& mapping : mappings) {
     const uint8_t* const data = mapping.data.load(std::memory_order_acquire);
     if (data == nullptr || address < data || address >= data + mapping.size_bytes) continue;
-    Write("kvfold: ");
-    Write(mapping.path.get());
-    Write(": cannot be read any more: it was cut short, or its disk failed, while it is in use\n");
+    Write(mapping.sentence.get());
     ::_exit(static_cast<int>(ErrorCode::kFailed));
   }
   ::signal(signal, SIG_DFL);  // the fault comes again, and ends the process
@@ -62,8 +60,12 @@ void NoteMapping(const uint8_t* data, uint64_t size_bytes, const std::string& pa
   for (Mapping& mapping : mappings) {
     if (mapping.data.load(std::memory_order_relaxed) != nullptr) continue;
     mapping.size_bytes = size_bytes;
-    mapping.path = std::make_unique<char[]>(path.size() + 1);
-    std::memcpy(mapping.path.get(), path.c_str(), path.size() + 1);
+    const std::string sentence = fmt::format(
+        "kvfold: {}: cannot be read any more: it was cut short, or its disk failed, while it is in "
+        "use\n",
+        path);
+    mapping.sentence = std::make_unique<char[]>(sentence.size() + 1);
+    std::memcpy(mapping.sentence.get(), sentence.c_str(), sentence.size() + 1);
     mapping.data.store(data, std::memory_order_release);
     return;
   }

@@ -5,6 +5,7 @@ The places are drawn from a seed, which KVFOLD_TEST_SEED changes.
 
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -35,9 +36,9 @@ class DeadRank(LauncherCase):
         self.prompts = self.write_lines("in.jsonl", [
             {"id": id, "tokens": TOKENS[i % 40:i % 40 + 12 + i % 7], "max_new_tokens": 2} for i, id in enumerate(self.ids)])
 
-    def start(self, ranks, *arguments, fault=None):
+    def start(self, ranks, *arguments, fault=None, model=LLAMA):
         return Job(MPIRUN, KVFOLD, ranks,
-                   ["run", "--model", LLAMA, "--dtype", "f32", "--chunk", 8, "--threads", 1, "--prompts", self.prompts,
+                   ["run", "--model", model, "--dtype", "f32", "--chunk", 8, "--threads", 1, "--prompts", self.prompts,
                     "--output", self.output, *arguments], self.folder, fault)
 
     def assert_verdict(self, job, rank, cause, within_s, step=None, layer=None):
@@ -143,6 +144,18 @@ class DeadRank(LauncherCase):
         self.assertLess(done, 40)
         self.assert_resumed(2)
         print(f"    {done} of 40 records when rank 1 was killed, 40 after the second start")
+
+    def test_a_model_cut_short_while_it_is_read(self):
+        model = self.path("model")
+        shutil.copytree(LLAMA, model)
+        job = self.start(2, fault="rank=0,step=6,layer=0,do=slow", model=model)
+        while count_records(self.output) == 0 and job.process.poll() is None:
+            time.sleep(0.02)
+        os.truncate(os.path.join(model, "model.safetensors"), 0)
+        self.assertTrue(job.wait(GONE_S + START_S), job.stderr)
+        self.assertNotEqual(job.code, 0, job.stderr)
+        self.assertIn("model.safetensors: cannot be read any more", "".join(job.sentences), job.stderr)
+        self.assert_resumed(2)
 
     def test_slow_rank_is_left_alone(self):
         self.use_requests(3)
