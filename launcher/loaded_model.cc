@@ -91,7 +91,7 @@ void LoadedModel::Load(EngineOptions engine_options) {
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
   MemoryModel memory_model = RankMemoryModel(config_, *kernels_, engine_options);
   if (device_->kind() == DeviceKind::kCuda)
-    memory_model.reserved_bytes = kEstimatedCudaReservedBytes;
+    memory_model.reserved_bytes += kEstimatedCudaReservedBytes;
   planned_ = PlanRanks(config_, *plan_, memory_model, engine_options.max_tokens,
                        engine_options.max_chunk, engine_options.max_sequences);
   if (is_first()) {

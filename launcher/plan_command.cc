@@ -50,7 +50,7 @@ int PlanCommand(const PlanOptions& options) {
                         : std::min(model.chunk, options.tokens);
   sizes.max_step_rows = sizes.max_chunk;
   MemoryModel memory_model = RankMemoryModel(config, *sizing, sizes);
-  memory_model.reserved_bytes = this_machine ? 0 : kEstimatedCudaReservedBytes;
+  if (!this_machine) memory_model.reserved_bytes += kEstimatedCudaReservedBytes;
 
   const std::vector<RankMemory> ranks =
       PlanRanks(config, plan, memory_model, options.tokens, sizes.max_chunk, sizes.max_sequences);

@@ -30,7 +30,7 @@ struct RankMemory {
   int64_t weights_bytes = 0;
   int64_t cache_bytes = 0;
   int64_t workspace_bytes = 0;
-  int64_t reserved_bytes = 0;  // what the device's runtime keeps for itself
+  int64_t reserved_bytes = 0;  // what the kernels and the device's runtime keep for themselves
   int64_t total_bytes() const {
     return weights_bytes + cache_bytes + workspace_bytes + reserved_bytes;
   }

@@ -33,6 +33,7 @@ MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kerne
   model.kv_layout = [&config, &kernels, dtype = options.kv_dtype](const RankShard& shard) {
     return RankKvLayout(config, shard, kernels, dtype);
   };
+  model.reserved_bytes = kernels.OwnBytes();
   return model;
 }
 

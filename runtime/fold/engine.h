@@ -36,7 +36,8 @@ struct EngineOptions {
   int64_t max_gather_rows = 1;  // rows of logits gathered at a time
 };
 
-// The layout of a rank's cache, and what a rank will hold by the memory plan, with these options.
+// The layout of a rank's cache, and what a rank will hold by the memory plan, with these options:
+// reserved are the kernels' own bytes, to which a device's runtime may add.
 KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
                       const KernelSizing& kernels, DType kv_dtype);
 StepLimits RankStepLimits(const EngineOptions& options);

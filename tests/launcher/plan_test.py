@@ -51,6 +51,15 @@ class Plan(LauncherCase):
             self.assertEqual((rank["query_heads"], rank["kv_heads"]), (8, 1))
             # 80 layers, keys and values of one head of 128, bf16, 131072 positions.
             self.assertEqual(rank["cache_bytes"], 80 * 2 * 128 * 2 * 131072)
+            # 1.5 GiB of CUDA, and the kernels' own: a workspace of products and room to try them, tables of batches,
+            # positions, frequencies, and a target and three statistics of rows of logits.
+            own = ((32 + 24) << 20) + 4 * (4 << 20) + 32768 * 8 + 4096 * 4 + 1024 * (8 + 3 * 4)
+            self.assertEqual(rank["reserved_bytes"], (3 << 29) + own)
+
+    def test_a_cpu_keeps_nothing_for_itself(self):
+        result = kvfold("plan", "--model", "llama-3.1-8b", "--ranks", 2, "--device", "cpu", "--device-memory", "80GB", "--json")
+        self.assert_done(result)
+        self.assertEqual([rank["reserved_bytes"] for rank in self.assert_json(result)["per_rank"]], [0, 0])
 
     def test_weights_of_all_ranks_make_the_model(self):
         result = kvfold("plan", "--model", "llama-3.1-8b", "--ranks", 1, "--device-memory", "80GB", "--json")

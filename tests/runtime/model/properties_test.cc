@@ -152,8 +152,8 @@ TEST_P(PropertiesTest, EveryRankAllocatesWhatIsPlanned) {
               EXPECT_EQ(planned.weights_bytes, rank.weights.bytes());
               EXPECT_EQ(planned.cache_bytes, rank.engine.cache_bytes());
               EXPECT_EQ(planned.workspace_bytes, rank.engine.workspace_bytes());
-              EXPECT_EQ(planned.total_bytes() - planned.reserved_bytes,
-                        rank.device.allocated_bytes());
+              EXPECT_EQ(planned.reserved_bytes, rank.kernels.OwnBytes());
+              EXPECT_EQ(planned.total_bytes(), rank.device.allocated_bytes());
               EXPECT_GT(rank.weights.bytes(), 0);
             });
         EXPECT_EQ(ranks_seen, tp_size);
