@@ -51,7 +51,8 @@ Json RateObject(double flop_per_s, double ceiling) {
 
 Json Report(const Setting& setting, const BenchResult& result,
             const std::vector<RankFigures>& ranks, const LoadedModel& model,
-            const std::vector<int64_t>& peaks, int64_t decode_tokens) {
+            const std::vector<int64_t>& resident_peaks, const std::vector<int64_t>& device_peaks,
+            int64_t decode_tokens) {
   double linear = 0.0;
   double attention = 0.0;
   double ceiling = 0.0;
@@ -93,7 +94,8 @@ Json Report(const Setting& setting, const BenchResult& result,
   object["transport"] = model.transport();
   object["device"] = model.device().description();
   object["planned_bytes"] = planned;
-  object["peak_bytes"] = peaks;
+  object["peak_bytes"] = resident_peaks;
+  if (!device_peaks.empty()) object["device_peak_bytes"] = device_peaks;
   return object;
 }
 
@@ -173,9 +175,16 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       const std::vector<RankFigures> ranks =
           group.pretended() ? std::vector{mine} : Gather(group.communicator(), mine);
       Add(totals, setting, result, options.decode_tokens);
-      peaks = group.pretended() ? std::vector{model.PeakBytes().front()} : model.PeakBytes();
+      std::vector<int64_t> resident_peaks = model.ResidentPeaks();
+      std::vector<int64_t> device_peaks = model.DevicePeaks();
+      if (group.pretended()) {
+        resident_peaks.resize(1);
+        device_peaks.resize(std::min<size_t>(device_peaks.size(), 1));
+      }
+      peaks = device_peaks.empty() ? resident_peaks : device_peaks;
       if (group.rank() != 0) continue;
-      runs.push_back(Report(setting, result, ranks, model, peaks, options.decode_tokens));
+      runs.push_back(Report(setting, result, ranks, model, resident_peaks, device_peaks,
+                            options.decode_tokens));
       runs.back()["ranks"] = group.size();
       runs.back()["pretended"] = group.pretended();
       if (!options.model.json) Print(runs.back());

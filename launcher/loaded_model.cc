@@ -136,6 +136,7 @@ void LoadedModel::Load(EngineOptions engine_options) {
       throw CapacityError(place() + "out of memory");
     }
   });
+  device_->device_peak_bytes();
   if (is_first()) {
     spdlog::info("weights loaded and packed in {}, {:.2f} GB/s", FormatSeconds(load_s),
                  static_cast<double>(weights_->bytes()) * 1e-9 / std::max(load_s, 1e-9));
@@ -191,8 +192,18 @@ int64_t LoadedModel::DecodeBytes(int64_t n_tokens) const {
   return bytes;
 }
 
+std::vector<int64_t> LoadedModel::ResidentPeaks() { return GatherBytes(ResidentPeakBytes()); }
+
+std::vector<int64_t> LoadedModel::DevicePeaks() {
+  if (device_->kind() == DeviceKind::kCpu) return {};
+  return GatherBytes(device_->device_peak_bytes());
+}
+
 std::vector<int64_t> LoadedModel::PeakBytes() {
-  const int64_t mine = device_->peak_bytes();
+  return device_->kind() == DeviceKind::kCpu ? ResidentPeaks() : DevicePeaks();
+}
+
+std::vector<int64_t> LoadedModel::GatherBytes(int64_t mine) {
   std::vector<int64_t> all(static_cast<size_t>(group_.size()));
   group_.communicator().AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
                                        std::as_writable_bytes(std::span(all)));

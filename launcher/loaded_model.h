@@ -57,12 +57,16 @@ class LoadedModel {
   Ceilings MeasureCeilings(int64_t rows);
   // Bytes that this rank reads to decode one token after n_tokens: weights and cache.
   int64_t DecodeBytes(int64_t n_tokens) const;
-  // Peak resident bytes of every rank's process, by rank, on every rank; on GPUs the bytes of each
-  // rank's GPU that are in use (by all its ranks where they share it): nothing is allocated after
-  // the start.
+  // By rank, on every rank: peak resident bytes of its process; the most bytes of its GPU that were
+  // in use (by all its ranks where they share it) after loading or at a call of this, empty on
+  // CPUs; and of the two what a user watches: the GPU's where there is one.
+  std::vector<int64_t> ResidentPeaks();
+  std::vector<int64_t> DevicePeaks();
   std::vector<int64_t> PeakBytes();
 
  private:
+  std::vector<int64_t> GatherBytes(int64_t mine);
+
   RankGroup& group_;
   ModelOptions options_;
   std::filesystem::path path_;

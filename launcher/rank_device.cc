@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -109,8 +110,14 @@ int64_t RankDevice::measured_reserved_bytes() const {
   return kind_ == DeviceKind::kCuda ? CudaUsedBytes(*device_) - device_->allocated_bytes() : 0;
 }
 
-int64_t RankDevice::peak_bytes() const {
-  if (kind_ == DeviceKind::kCuda) return CudaUsedBytes(*device_);
+int64_t RankDevice::device_peak_bytes() {
+  if (kind_ == DeviceKind::kCuda) {
+    device_peak_bytes_ = std::max(device_peak_bytes_, CudaUsedBytes(*device_));
+  }
+  return device_peak_bytes_;
+}
+
+int64_t ResidentPeakBytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return int64_t{usage.ru_maxrss} * 1024;

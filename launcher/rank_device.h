@@ -33,8 +33,9 @@ class RankDevice {
 
   // What the device has in use beside this process's buffers; 0 for a CPU.
   int64_t measured_reserved_bytes() const;
-  // The most bytes that this process had resident, on a GPU those of the GPU that are in use.
-  int64_t peak_bytes() const;
+  // The most bytes of this rank's GPU that were in use, by all who share it, at any moment at which
+  // this was called; 0 for a CPU.
+  int64_t device_peak_bytes();
 
  private:
   void MakeTransport(RankGroup& group, const ModelOptions& options, bool shares_gpus);
@@ -46,6 +47,10 @@ class RankDevice {
   std::unique_ptr<AsyncWatch> watch_;  // of collectives under way; goes first
   std::string description_ = "cpu";
   std::string transport_;
+  int64_t device_peak_bytes_ = 0;
 };
+
+// The most bytes that this process had resident.
+int64_t ResidentPeakBytes();
 
 }  // namespace kvfold

@@ -21,6 +21,9 @@ class Bench(LauncherCase):
         self.assertAlmostEqual(run["tokens_per_s"] * run["fold_s"], tokens, delta=1e-6 * tokens)
         self.assertEqual(len(run["planned_bytes"]), ranks)
         self.assertEqual(len(run["peak_bytes"]), ranks)
+        self.assertTrue(all(1 << 20 < resident < 1 << 40 for resident in run["peak_bytes"]), run["peak_bytes"])
+        # What a CPU's memory holds is all there is to tell.
+        self.assertEqual(len(run.get("device_peak_bytes", [])), 0 if run["device"] == "cpu" else ranks)
         for part in ("linear", "attention"):
             rate = run[part]
             self.assertGreater(rate["gflops"], 0)

@@ -48,6 +48,11 @@ class Page(unittest.TestCase):
         self.assertIn("| bf16 | 131072 | 256 | 28.50 | 30 | 4599 | 650 | 400 | 760 | 10.00 | 34.0 |", self.out.read_text())
         self.assertIn("| bf16 | 131072 | 512 | 28.50 |  |", self.out.read_text())
 
+    def test_a_gpus_memory_stands_before_the_hosts(self):
+        self.piece("bench_8b_128k", {"name": "bf16", "result": run(device_peak_bytes=[35.04e9, 20e9])})
+        self.report()
+        self.assertIn("| 10.00 | 35.0 |", self.out.read_text())
+
     def test_a_failed_step_is_told(self):
         self.piece("exact", {"name": "llama f32", "measure": "largest", "difference": 0.5, "tolerance": 1e-4, "failed": "logits differ"},
                    {"name": "other", "left_out": "no such thing here"})
