@@ -85,7 +85,7 @@ class Chaos:
         output = os.path.join(self.folder, f"out{number}.jsonl")
         job, hurt = self.hurt(fault, ranks, rank, output)
         in_time = job.wait(60)
-        record = {"round": number, "fault": fault, "ranks": ranks, "rank": rank, "command_fault": job.command[6:8], "exit": job.code,
+        record = {"round": number, "fault": fault, "ranks": ranks, "rank": rank, "command_fault": [word for word in job.command if word.startswith("KVFOLD_FAULT=")], "exit": job.code,
                   "records": count_records(output), "missed": hurt is None, "hung": not in_time}
         if hurt is not None:
             record["gone_s"] = round(job.ended - hurt, 3)
