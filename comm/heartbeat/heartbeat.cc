@@ -261,7 +261,9 @@ class Heartbeat::Impl {
     for (const Command& command : TakeCommands()) Obey(command);
     const auto now = Clock::now();
     if (judging_) {
-      if (const auto verdict = judge_.Decide(now)) {
+      // As of the last look's begin: whatever was sent before it has been read, so that a thread
+      // which slept since then takes no connection's end for a death whose farewell waits unread.
+      if (const auto verdict = judge_.Decide(begin)) {
         Speak(*verdict);
         return false;
       }
