@@ -36,8 +36,8 @@ class SplitMatches {
   // Requires: `text` is well-formed UTF-8 and outlives the walk.
   void Start(std::string_view text);
   // False where there is no further match; else [begin, end) in the text. Throws InputError where
-  // the match takes more work than kMostWork, or the object's walks more than the time allowed in all:
-  // a regular expression that backtracks without end is an attack, or a mistake.
+  // the match takes more work than kMostWork, or the object's walks more than the time allowed in
+  // all: a regular expression that backtracks without end is an attack, or a mistake.
   bool Next(size_t& begin, size_t& end);
 
  private:
