@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "comm/error.h"
 #include "models/checkpoint/mapping_faults.h"
@@ -55,23 +54,6 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string())
   data_ = static_cast<uint8_t*>(address);
   size_bytes_ = static_cast<uint64_t>(status.st_size);
   NoteMapping(data_, size_bytes_, path_);
-}
-
-MappedFile::~MappedFile() { Unmap(); }
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  if (this != &other) {
-    Unmap();
-    path_ = std::move(other.path_);
-    data_ = std::exchange(other.data_, nullptr);
-    size_bytes_ = std::exchange(other.size_bytes_, 0);
-  }
-  return *this;
 }
 
 void MappedFile::Unmap() noexcept {

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
-#include <utility>
 
 #include "models/checkpoint/mapped_file.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -44,23 +43,6 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string())
   data_ = new uint8_t[mapped_size_bytes];  // a copy of just this size
   size_bytes_ = mapped_size_bytes;
   std::memcpy(data_, mapped_data, mapped_size_bytes);
-}
-
-MappedFile::~MappedFile() { Unmap(); }
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  if (this != &other) {
-    Unmap();
-    path_ = std::move(other.path_);
-    data_ = std::exchange(other.data_, nullptr);
-    size_bytes_ = std::exchange(other.size_bytes_, 0);
-  }
-  return *this;
 }
 
 void MappedFile::Unmap() noexcept { delete[] data_; }
