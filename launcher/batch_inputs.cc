@@ -51,7 +51,8 @@ Job BatchInputs::Single() {
   line.id = "prompt";
   line.document = options_.document;
   line.prompt = options_.prompt ? *options_.prompt : ReadTextFile(options_.prompt_file);
-  return MakeJob(line, "", line.document.empty() ? "" : ReadTextFile(line.document), {});
+  const std::string document = line.document.empty() ? "" : ReadTextFile(line.document);
+  return MakeJob(line, Key(line, "", document), document, {});
 }
 
 void BatchInputs::ReadBatch() {
@@ -76,10 +77,11 @@ void BatchInputs::ReadBatch() {
     } catch (const InputError& error) {
       trouble = error;
     }
-    if (results_->Done(line.id, Key(line, text, document), Key(line, text, ""))) {
+    const std::string key = Key(line, text, document);
+    if (results_->Done(line.id, key, Key(line, text, ""))) {
       ++already_done_;
     } else {
-      jobs_.push_back(MakeJob(line, text, document, trouble));
+      jobs_.push_back(MakeJob(line, key, document, trouble));
     }
   }
 }
@@ -96,12 +98,12 @@ std::string BatchInputs::Key(const PromptLine& line, const std::string& text,
                    line.sampling.top_p, line.sampling.seed)});
 }
 
-Job BatchInputs::MakeJob(const PromptLine& line, const std::string& text,
+Job BatchInputs::MakeJob(const PromptLine& line, const std::string& key,
                          const std::string& document,
                          const std::optional<InputError>& trouble) const {
   Job job;
   job.request.id = line.id;
-  job.key = Key(line, text, document);
+  job.key = key;
   job.error = trouble;
   if (job.error) return job;
   if (!line.document.empty()) job.document = RequestHash({line.document, document});

@@ -49,7 +49,7 @@ class BatchInputs {
   PromptLine Defaults() const;
   Job Single();
   void ReadBatch();
-  Job MakeJob(const PromptLine& line, const std::string& text, const std::string& document,
+  Job MakeJob(const PromptLine& line, const std::string& key, const std::string& document,
               const std::optional<InputError>& trouble) const;
   std::string Key(const PromptLine& line, const std::string& text,
                   const std::string& document) const;
