@@ -20,7 +20,7 @@ namespace kvfold {
 DType ActivationDType(const ModelOptions& options, DeviceKind kind) {
   if (options.dtype != "auto") return ParseDType(options.dtype);
   if (kind == DeviceKind::kCuda) return DType::kBF16;
-  return DetectCpuIsa() == CpuIsa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
+  return DetectCpuIsa() >= CpuIsa::kAvx512Bf16 ? DType::kBF16 : DType::kF32;
 }
 
 DType CacheDType(const ModelOptions& options, DType activation_dtype) {

@@ -90,7 +90,7 @@ class Check(unittest.TestCase):
 
     def test_rehearsal_of_the_quick_pieces(self):
         info = subprocess.run([BUILD / "launcher/kvfold", "info"], capture_output=True, text=True, timeout=60)
-        if "avx512_bf16" not in info.stdout:
+        if "_bf16" not in info.stdout:
             self.skipTest("the pieces are in bf16, which this processor does not multiply")
         with tempfile.TemporaryDirectory() as out:
             built = (BUILD / "tests/runtime/kernels/cuda/runtime_cuda_kernels_test").exists() and (BUILD / "tests/comm/comm_test").exists()

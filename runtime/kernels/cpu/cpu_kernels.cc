@@ -28,15 +28,16 @@ class CpuKernels : public Kernels {
         dtype_(activation_dtype),
         table_(cpu::KernelsFor(isa)),
         attention_(pool_, table_, activation_dtype) {
-    if (dtype_ == DType::kBF16 && isa != CpuIsa::kAvx512Bf16) {
+    if (dtype_ == DType::kBF16 && isa < CpuIsa::kAvx512Bf16) {
       throw InputError(
           fmt::format("dtype bf16 needs a processor with AVX-512 BF16 instructions, this one "
                       "offers {}: use --dtype f32",
                       CpuIsaName(isa)));
     }
     KVFOLD_CHECK(dtype_ == DType::kF32 || dtype_ == DType::kBF16, "dtype", DTypeName(dtype_));
-    linear_ = isa >= CpuIsa::kAvx512 ? cpu::MakeOneDnnLinear(pool_, table_, dtype_)
-                                     : cpu::MakePanelLinear(pool_, table_);
+    linear_ = isa == CpuIsa::kAmxBf16 && dtype_ == DType::kBF16
+                  ? cpu::MakeOneDnnLinear(pool_, table_)
+                  : cpu::MakePanelLinear(pool_, table_, dtype_);
   }
 
   std::string name() const override {

@@ -9,7 +9,7 @@
 
 namespace kvfold {
 
-// activation_dtype: kF32, or kBF16 where `isa` is kAvx512Bf16 (else InputError). The device must
+// activation_dtype: kF32, or kBF16 from kAvx512Bf16 on (else InputError). The device must
 // outlive the kernels.
 std::unique_ptr<Kernels> MakeCpuKernels(CpuDevice& device, DType activation_dtype, CpuIsa isa);
 

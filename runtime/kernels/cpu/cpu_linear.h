@@ -1,6 +1,5 @@
 // runtime/kernels/cpu/cpu_linear.h: products on packed weights, over the threads of a rank. A
-// weight is packed in slices of kSliceCols output columns, each a product of its own for one
-// thread.
+// weight is packed in slices of output columns, each a product of its own for one thread.
 #pragma once
 
 #include <memory>
@@ -21,12 +20,11 @@ class LinearEngine {
                    TensorView y) = 0;
 };
 
-// oneDNN on slices. Used with AVX-512: there its product gives a row the same bits whatever the
-// number of rows.
-std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table,
-                                               DType dtype);
-// Our own f32 panels. Used without AVX-512: oneDNN's AVX2 product gives a row other bits when
-// others ride beside it.
-std::unique_ptr<LinearEngine> MakePanelLinear(ThreadPool& pool, const KernelTable& table);
+// oneDNN on slices, bf16. Used where the processor has matrix tiles, for which we have no product.
+std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table);
+// Our own panels, f32 or bf16: outputs written in place, the next panel fetched meanwhile, a row's
+// bits the same whatever rides beside it (oneDNN's AVX2 product gives it others).
+std::unique_ptr<LinearEngine> MakePanelLinear(ThreadPool& pool, const KernelTable& table,
+                                              DType dtype);
 
 }  // namespace kvfold::cpu

@@ -10,7 +10,8 @@
 namespace kvfold {
 namespace {
 
-constexpr CpuIsa kAll[] = {CpuIsa::kGeneric, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16};
+constexpr CpuIsa kAll[] = {CpuIsa::kGeneric, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16,
+                           CpuIsa::kAmxBf16};
 
 CpuIsa BestOfProcessor() {
 #if defined(__x86_64__)
@@ -19,7 +20,9 @@ CpuIsa BestOfProcessor() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) return CpuIsa::kAvx512Bf16;
+  // Whether tiles may be used is the system's decision too: oneDNN, whose products they are for,
+  // asks it.
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) return CpuIsa::kAmxBf16;
   if (avx512) return CpuIsa::kAvx512;
   if (avx2) return CpuIsa::kAvx2;
 #endif
@@ -28,12 +31,13 @@ CpuIsa BestOfProcessor() {
 
 CpuIsa CapOfEnvironment() {
   const char* value = std::getenv("KVFOLD_MAX_CPU_ISA");
-  if (value == nullptr || *value == '\0') return CpuIsa::kAvx512Bf16;
+  if (value == nullptr || *value == '\0') return CpuIsa::kAmxBf16;
   for (const CpuIsa isa : kAll) {
     if (CpuIsaName(isa) == value) return isa;
   }
   throw InputError(fmt::format(
-      "KVFOLD_MAX_CPU_ISA is \"{}\", expected generic, avx2, avx512 or avx512_bf16", value));
+      "KVFOLD_MAX_CPU_ISA is \"{}\", expected generic, avx2, avx512, avx512_bf16 or amx_bf16",
+      value));
 }
 
 }  // namespace
@@ -48,6 +52,8 @@ std::string_view CpuIsaName(CpuIsa isa) {
       return "avx512";
     case CpuIsa::kAvx512Bf16:
       return "avx512_bf16";
+    case CpuIsa::kAmxBf16:
+      return "amx_bf16";
   }
   return "?";
 }

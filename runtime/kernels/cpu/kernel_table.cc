@@ -29,6 +29,7 @@ const KernelTable& KernelsFor(CpuIsa isa) {
     case CpuIsa::kAvx512:
       return kAvx512Table;
     case CpuIsa::kAvx512Bf16:
+    case CpuIsa::kAmxBf16:
       return kAvx512Bf16Table;
   }
 #endif

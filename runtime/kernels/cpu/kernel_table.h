@@ -55,9 +55,26 @@ inline constexpr int64_t kRowTile = 4 * kSubTile;
 // dequantised K and V tile.
 int64_t AttentionScratchBytes(int64_t head_dim);
 
+// out[m][n] = sum_k a[m][k] * panel[k / p][n][k % p] + bias[n] for n in [0, n_valid), p = 1 for f32
+// and 2 for bf16; a panel has panel_cols columns of its table, zeros beyond n_valid and beyond k.
+struct GemmPanelArgs {
+  const void* a = nullptr;  // [m][k], rows lda elements apart
+  int64_t lda = 0;
+  const void* panel = nullptr;
+  int64_t m = 0;
+  int64_t k = 0;
+  const float* bias = nullptr;  // may be null
+  int64_t n_valid = 0;
+  float* out = nullptr;
+  int64_t ldo = 0;
+  // What this thread will read next, fetched into its second cache meanwhile; may be null.
+  const std::byte* next = nullptr;
+  int64_t next_bytes = 0;
+};
+
 struct KernelTable {
   CpuIsa isa;
-  // interleave 1: products in f32; 2: in pairs of bf16 (kAvx512Bf16 only, else null).
+  // interleave 1: products in f32; 2: in pairs of bf16 (from kAvx512Bf16 on, else null).
   void (*attention_f32)(const AttentionArgs&);
   void (*attention_bf16)(const AttentionArgs&);
   // One row: residual += delta (delta may be null), out = norm.
@@ -68,12 +85,12 @@ struct KernelTable {
   // Largest element and sum of exp(x - max); n >= 1.
   void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum);
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
-  // out[m][n] = sum_k a[m][k] * panels[n / kPanel][k][n % kPanel] + bias[n]; panels as
-  // linear_panel.cc packs them.
-  void (*gemm_panel)(const float* a, int64_t lda, const float* panel, int64_t m, int64_t k,
-                     const float* bias, int64_t n_valid, float* out, int64_t ldo);
+  // Products on panels of packed weights, as panel_linear.cc lays them; bf16 from kAvx512Bf16 on,
+  // else null.
+  int64_t panel_cols;
+  void (*gemm_panel_f32)(const GemmPanelArgs&);
+  void (*gemm_panel_bf16)(const GemmPanelArgs&);
 };
-inline constexpr int64_t kPanel = 16;
 
 // Throws std::logic_error where this build has no kernels for `isa`.
 const KernelTable& KernelsFor(CpuIsa isa);

@@ -44,6 +44,12 @@ dnnl::matmul::primitive_desc MakeDescription(const dnnl::engine& engine, const m
 #endif
 }
 
+bool HasTiles(dnnl::cpu_isa isa) {
+  const auto bits = static_cast<unsigned>(isa);
+  const auto tiles = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
+  return (bits & tiles) == tiles;
+}
+
 class OneDnnMatmul : public Matmul {
  public:
   OneDnnMatmul(const dnnl::engine& engine, const dnnl::matmul::primitive_desc& description,
@@ -91,7 +97,8 @@ class OneDnnMatmul : public Matmul {
 }  // namespace
 
 CpuIsa BestIsa() {
-  switch (dnnl::get_effective_cpu_isa()) {
+  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+  switch (isa) {
     case dnnl::cpu_isa::sse41:
       return CpuIsa::kGeneric;
     case dnnl::cpu_isa::avx:
@@ -102,9 +109,8 @@ CpuIsa BestIsa() {
     case dnnl::cpu_isa::avx512_core:
     case dnnl::cpu_isa::avx512_core_vnni:
       return CpuIsa::kAvx512;
-    default:
-      return CpuIsa::kAvx512Bf16;  // what the processor has, or more than this enumeration of
-                                   // oneDNN 2 and 3 shares
+    default:  // the enumerators beyond differ between oneDNN 2 and 3; their bits do not
+      return HasTiles(isa) ? CpuIsa::kAmxBf16 : CpuIsa::kAvx512Bf16;
   }
 }
 

@@ -47,8 +47,8 @@ class OneDnnPacked : public PackedLinear {
 
 class OneDnnLinear : public LinearEngine {
  public:
-  OneDnnLinear(ThreadPool& pool, const KernelTable& table, DType dtype)
-      : pool_(pool), table_(table), dtype_(dtype), matmuls_(dtype, pool.size()) {
+  OneDnnLinear(ThreadPool& pool, const KernelTable& table)
+      : pool_(pool), table_(table), matmuls_(DType::kBF16, pool.size()) {
     dense_.resize(static_cast<size_t>(pool.size()));
     for (Dense& dense : dense_) dense.y.resize(kTileRows * kWidestSlice / kLineFloats);
   }
@@ -77,13 +77,9 @@ class OneDnnLinear : public LinearEngine {
       const auto elements = static_cast<size_t>(slice.n_cols * shape.n_in);
       stage.wide.resize(elements);
       rows(slice.col_begin, slice.col_begin + slice.n_cols, stage.wide.data());
-      const void* plain = stage.wide.data();
-      if (dtype_ == DType::kBF16) {
-        stage.narrow.resize(elements);
-        table_.to_bf16(stage.wide.data(), static_cast<int64_t>(elements), stage.narrow.data());
-        plain = stage.narrow.data();
-      }
-      matmuls_.Pack(slice.n_cols, shape.n_in, plain, slice.packed);
+      stage.narrow.resize(elements);
+      table_.to_bf16(stage.wide.data(), static_cast<int64_t>(elements), stage.narrow.data());
+      matmuls_.Pack(slice.n_cols, shape.n_in, stage.narrow.data(), slice.packed);
     });
     return std::make_unique<OneDnnPacked>(shape, std::move(slices));
   }
@@ -165,16 +161,14 @@ class OneDnnLinear : public LinearEngine {
 
   ThreadPool& pool_;
   const KernelTable& table_;
-  DType dtype_;
   onednn::MatmulCache matmuls_;
   std::vector<Dense> dense_;  // by worker
 };
 
 }  // namespace
 
-std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table,
-                                               DType dtype) {
-  return std::make_unique<OneDnnLinear>(pool, table, dtype);
+std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table) {
+  return std::make_unique<OneDnnLinear>(pool, table);
 }
 
 }  // namespace kvfold::cpu

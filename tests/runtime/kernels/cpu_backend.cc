@@ -34,9 +34,13 @@ class CpuBackend : public Backend {
 
 std::vector<Implementation> Implementations() {
   std::vector<Implementation> all;
-  for (const CpuIsa isa : AvailableCpuIsas()) {
+  std::vector<CpuIsa> isas = AvailableCpuIsas();
+  // Our kernels for processors with tiles need none themselves, and oneDNN's products choose by the
+  // processor: what stands around them is tested here too.
+  if (isas.back() == CpuIsa::kAvx512Bf16) isas.push_back(CpuIsa::kAmxBf16);
+  for (const CpuIsa isa : isas) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      if (dtype == DType::kBF16 && isa != CpuIsa::kAvx512Bf16) continue;
+      if (dtype == DType::kBF16 && isa < CpuIsa::kAvx512Bf16) continue;
       all.push_back({fmt::format("cpu_{}_{}", CpuIsaName(isa), DTypeName(dtype)),
                      [isa, dtype](int n_threads) {
                        return std::make_unique<CpuBackend>(isa, dtype, n_threads);

@@ -44,7 +44,8 @@ TEST(CpuIsaTest, AllUpToTheBestAreAvailable) {
 
 TEST(CpuIsaTest, TheEnvironmentCaps) {
   const CpuIsa before = DetectCpuIsa();
-  for (const CpuIsa isa : {CpuIsa::kGeneric, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+  for (const CpuIsa isa :
+       {CpuIsa::kGeneric, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmxBf16}) {
     if (isa > before) continue;
     const ScopedVariable cap("KVFOLD_MAX_CPU_ISA", std::string(CpuIsaName(isa)).c_str());
     EXPECT_EQ(DetectCpuIsa(), isa);
@@ -85,14 +86,14 @@ TEST(CpuIsaTest, RefusesAnUnknownCapByName) {
     FAIL() << "took avx9000";
   } catch (const InputError& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("KVFOLD_MAX_CPU_ISA is \"avx9000\""));
-    EXPECT_THAT(error.what(), testing::HasSubstr("avx512_bf16"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("avx512_bf16 or amx_bf16"));
   }
 }
 
 TEST(CpuIsaTest, RefusesBf16WhereTheProcessorHasNone) {
   CpuDevice device(1);
   for (const CpuIsa isa : AvailableCpuIsas()) {
-    if (isa == CpuIsa::kAvx512Bf16) {
+    if (isa >= CpuIsa::kAvx512Bf16) {
       EXPECT_EQ(MakeCpuKernels(device, DType::kBF16, isa)->activation_dtype(), DType::kBF16);
     } else {
       EXPECT_THROW(MakeCpuKernels(device, DType::kBF16, isa), InputError) << CpuIsaName(isa);

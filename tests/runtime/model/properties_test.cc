@@ -121,7 +121,7 @@ TEST_P(PropertiesTest, EveryRankAllocatesWhatIsPlanned) {
   const RandomCheckpoint checkpoint(config, seed);
   SCOPED_TRACE(fmt::format("seed {}: {}", seed, Describe(config)));
   std::vector<DType> dtypes = {DType::kF32};
-  if (DetectCpuIsa() == CpuIsa::kAvx512Bf16) dtypes.push_back(DType::kBF16);
+  if (DetectCpuIsa() >= CpuIsa::kAvx512Bf16) dtypes.push_back(DType::kBF16);
   for (const DType dtype : dtypes) {
     for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
       for (int tp_size = 1; tp_size <= MostRanks(config); ++tp_size) {

@@ -1,10 +1,10 @@
 // runtime/kernels/cpu/simd/micro_gemm.h: small products whose right-hand side lies as the processor
 // reads it.
 //
-//   c[m][n] (+)= sum_k a[m][k] * b[k / p][n][k % p]        p = 1: f32; p = 2: pairs of bf16, k even
+//   c[m][n] (+)= sum_k a[m][k] * b[k / p][n][k % p]        p = 1: f32; p = 2: pairs of bf16
 //
-// Every c element is summed over rising k in one accumulator: its bits do not depend on m, n or the
-// neighbours.
+// Where k is odd, the last pair of b ends in zeros and a's is read as one element. Every c element
+// is summed over rising k in one accumulator: its bits do not depend on m, n or the neighbours.
 #pragma once
 
 #include "runtime/kernels/cpu/simd/vec.h"
@@ -38,6 +38,9 @@ struct Bf16Products {
     __builtin_memcpy(&pair, a, 4);
     return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
   }
+  static KVFOLD_INLINE __m512bh BroadcastLast(const uint16_t* a) {
+    return reinterpret_cast<__m512bh>(_mm512_set1_epi32(*a));
+  }
   static KVFOLD_INLINE __m512bh LoadB(const uint16_t* b) {
     return reinterpret_cast<__m512bh>(_mm512_loadu_si512(b));
   }
@@ -58,6 +61,24 @@ struct Bf16Products {
 };
 #endif
 
+// Memory that a product reads into the second cache beside its work: one line every `interval`
+// steps of k.
+struct NoFetch {
+  KVFOLD_INLINE void Step() {}
+};
+struct LineFetch {
+  const std::byte* next;
+  const std::byte* end;
+  int64_t interval;
+  int64_t wait;
+  KVFOLD_INLINE void Step() {
+    if (--wait > 0 || next >= end) return;
+    __builtin_prefetch(next, 0, 2);
+    next += 64;
+    wait = interval;
+  }
+};
+
 // Registers: kRows * kVectors sums, kVectors of b, one of a.
 #if KVFOLD_SIMD_BYTES == 64
 inline constexpr int kGemmRows = 6;
@@ -67,10 +88,10 @@ inline constexpr int kGemmRows = 6;
 inline constexpr int kGemmVectors = 2;
 #endif
 
-template <typename Products, int kRows, int kVectors>
+template <typename Products, int kRows, int kVectors, typename Fetch>
 KVFOLD_INLINE void GemmTile(const typename Products::Element* a, int64_t lda,
                             const typename Products::Element* b, int64_t ldb, int64_t k, float* c,
-                            int64_t ldc, bool accumulate) {
+                            int64_t ldc, bool accumulate, Fetch& fetch) {
   constexpr int p = Products::kPairs;
   F32v sums[kRows][kVectors];
 #pragma GCC unroll 8
@@ -91,6 +112,20 @@ KVFOLD_INLINE void GemmTile(const typename Products::Element* a, int64_t lda,
       for (int v = 0; v < kVectors; ++v)
         sums[r][v] = Products::MultiplyAdd(sums[r][v], left, right[v]);
     }
+    fetch.Step();
+  }
+  if constexpr (p == 2) {
+    if (k % 2 != 0) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const auto left = Products::BroadcastLast(a + r * lda + k - 1);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = Products::MultiplyAdd(sums[r][v], left,
+                                             Products::LoadB(b + (steps * ldb + v * kLanes) * p));
+        }
+      }
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -99,28 +134,28 @@ KVFOLD_INLINE void GemmTile(const typename Products::Element* a, int64_t lda,
   }
 }
 
-template <typename Products, int kVectors>
+template <typename Products, int kVectors, typename Fetch>
 KVFOLD_INLINE void GemmColumns(const typename Products::Element* a, int64_t lda,
                                const typename Products::Element* b, int64_t ldb, int64_t m,
-                               int64_t k, float* c, int64_t ldc, bool accumulate) {
+                               int64_t k, float* c, int64_t ldc, bool accumulate, Fetch& fetch) {
   int64_t r = 0;
   for (; r + kGemmRows <= m; r += kGemmRows) {
     GemmTile<Products, kGemmRows, kVectors>(a + r * lda, lda, b, ldb, k, c + r * ldc, ldc,
-                                            accumulate);
+                                            accumulate, fetch);
   }
   a += r * lda;
   c += r * ldc;
   switch (m - r) {
     case 1:
-      return GemmTile<Products, 1, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+      return GemmTile<Products, 1, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate, fetch);
     case 2:
-      return GemmTile<Products, 2, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+      return GemmTile<Products, 2, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate, fetch);
     case 3:
-      return GemmTile<Products, 3, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+      return GemmTile<Products, 3, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate, fetch);
     case 4:
-      return GemmTile<Products, 4, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+      return GemmTile<Products, 4, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate, fetch);
     case 5:
-      return GemmTile<Products, 5, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate);
+      return GemmTile<Products, 5, kVectors>(a, lda, b, ldb, k, c, ldc, accumulate, fetch);
     default:
       return;
   }
@@ -130,12 +165,14 @@ template <typename Products>
 void Gemm(const typename Products::Element* a, int64_t lda, const typename Products::Element* b,
           int64_t ldb, int64_t m, int64_t n, int64_t k, float* c, int64_t ldc, bool accumulate) {
   constexpr int p = Products::kPairs;
+  NoFetch fetch;
   int64_t j = 0;
   for (; j + kGemmVectors * kLanes <= n; j += kGemmVectors * kLanes) {
-    GemmColumns<Products, kGemmVectors>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate);
+    GemmColumns<Products, kGemmVectors>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate,
+                                        fetch);
   }
   for (; j + kLanes <= n; j += kLanes) {
-    GemmColumns<Products, 1>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate);
+    GemmColumns<Products, 1>(a, lda, b + j * p, ldb, m, k, c + j, ldc, accumulate, fetch);
   }
   if (j < n) {  // heads whose width is no multiple of a vector's
     for (int64_t r = 0; r < m; ++r) {
