@@ -88,6 +88,7 @@ LoadedModel::~LoadedModel() = default;
 void LoadedModel::Load(EngineOptions engine_options) {
   Communicator& communicator = device_->communicator();
   engine_options.kv_dtype = CacheDType(options_, dtype_);
+  engine_options.sums_in_f32 = options_.allreduce_dtype == "f32";
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
   MemoryModel memory_model = RankMemoryModel(config_, *kernels_, engine_options);
   if (device_->kind() == DeviceKind::kCuda)

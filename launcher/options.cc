@@ -54,6 +54,10 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool required) {
   app.add_option("--kv-dtype", options.kv_dtype,
                  "Elements of the cache: f32, bf16 or int8 (default: as --dtype)")
       ->check(OneOf({"f32", "bf16", "int8"}));
+  app.add_option("--allreduce-dtype", options.allreduce_dtype,
+                 "Sums over ranks; auto: as products leave the kernels (bf16 on GPUs), or f32")
+      ->check(OneOf({"auto", "f32"}))
+      ->capture_default_str();
   app.add_option("--device", options.device,
                  "Where to run; auto: on the GPUs where there are any, else on the CPU")
       ->check(OneOf({"auto", "cpu", "cuda"}))

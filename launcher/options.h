@@ -28,6 +28,7 @@ struct ModelOptions {
   std::string attention = "fold";
   std::string dtype = "auto";
   std::string kv_dtype;  // empty: as dtype
+  std::string allreduce_dtype = "auto";
   std::string device = "auto";
   bool share_devices = false;      // several ranks on one GPU
   std::string transport = "auto";  // of data between GPUs

@@ -44,6 +44,7 @@ int PlanCommand(const PlanOptions& options) {
   }
   EngineOptions sizes;
   sizes.kv_dtype = CacheDType(model, sizing->activation_dtype());
+  sizes.sums_in_f32 = model.allreduce_dtype == "f32";
   sizes.max_tokens = options.tokens;
   sizes.max_chunk = model.attention_mode() == AttentionMode::kFull
                         ? options.tokens

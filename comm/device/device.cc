@@ -46,8 +46,14 @@ void Device::CopyWithin(const void* from, void* to, int64_t bytes) {
   if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
-void Device::CopyToHost(const void* from, void* to, int64_t bytes) {
-  if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
+void Device::CopyRowsToHost(const void* from, int64_t from_stride, void* to, int64_t to_stride,
+                            int64_t row_bytes, int64_t rows) {
+  if (row_bytes == 0) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(static_cast<std::byte*>(to) + row * to_stride,
+                static_cast<const std::byte*>(from) + row * from_stride,
+                static_cast<size_t>(row_bytes));
+  }
 }
 
 }  // namespace kvfold

@@ -70,8 +70,10 @@ class Device {
   virtual int64_t allocated_bytes() const = 0;
   // From one place of this device to another that does not overlap it, in stream order.
   virtual void CopyWithin(const void* from, void* to, int64_t bytes);
-  // In stream order; returns when the host has the bytes.
-  virtual void CopyToHost(const void* from, void* to, int64_t bytes);
+  // Rows of row_bytes whose starts lie from_stride and to_stride bytes apart, in stream order;
+  // returns when the host has them.
+  virtual void CopyRowsToHost(const void* from, int64_t from_stride, void* to, int64_t to_stride,
+                              int64_t row_bytes, int64_t rows);
 };
 
 }  // namespace kvfold

@@ -20,7 +20,8 @@ StepLimits RankStepLimits(const EngineOptions& options) {
   return {.max_rows = options.max_step_rows,
           .max_sequences = options.max_sequences,
           .max_logit_rows = options.max_logit_rows,
-          .max_gather_rows = options.max_gather_rows};
+          .max_gather_rows = options.max_gather_rows,
+          .sums_in_f32 = options.sums_in_f32};
 }
 
 MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kernels,
@@ -142,7 +143,7 @@ std::vector<RowStats> Engine::Logits(const StepPlan& plan, const LogitSink& sink
     const int64_t tile = std::min(options_.max_gather_rows, options_.max_logit_rows);
     for (int64_t row = 0; row < wanted; row += tile) {
       const int64_t end = std::min(wanted, row + tile);
-      logits_.resize(static_cast<size_t>((end - row) * config_.vocab_size));
+      logits_.resize(sink ? static_cast<size_t>((end - row) * config_.vocab_size) : 0);
       transformer_.GatherLogits(context_, row, end, logits_);
       for (int64_t r = row; r < end && sink && !sink_failure_; ++r) {
         try {

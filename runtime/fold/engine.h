@@ -28,7 +28,8 @@ namespace kvfold {
 
 struct EngineOptions {
   DType kv_dtype = DType::kF32;
-  int64_t max_tokens = 0;  // positions that all sequences together may hold
+  bool sums_in_f32 = false;  // of half-layers over all ranks; else as products leave the kernels
+  int64_t max_tokens = 0;    // positions that all sequences together may hold
   int64_t max_sequences = 1;
   int64_t max_chunk = 0;        // tokens that one sequence may bring to a step
   int64_t max_step_rows = 0;    // tokens that all may bring

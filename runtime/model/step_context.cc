@@ -47,7 +47,7 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   t.normed = walk.Tensor(dtype, rows, config.hidden);
   t.qkv = walk.Tensor(product_dtype, rows, shapes.qkv.n_out);
   t.attention = walk.Tensor(dtype, rows, shapes.attention_out.n_in);
-  t.partial = walk.Tensor(product_dtype, rows, config.hidden);
+  t.partial = walk.Tensor(limits.sums_in_f32 ? DType::kF32 : product_dtype, rows, config.hidden);
   t.gate_up = walk.Tensor(product_dtype, rows, shapes.gate_up.n_out);
   t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
   t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);

@@ -20,6 +20,7 @@ struct StepLimits {
   int64_t max_sequences = 0;
   int64_t max_logit_rows = 0;   // rows of logits computed at a time
   int64_t max_gather_rows = 0;  // rows of logits gathered from all ranks at a time
+  bool sums_in_f32 = false;     // `partial` is f32 where product_dtype is narrower
   bool operator==(const StepLimits&) const = default;
 };
 
@@ -41,8 +42,8 @@ struct StepContext {
   TensorView normed;     // activations [max_rows, hidden]
   TensorView qkv;        // products [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
   TensorView attention;  // activations [max_rows, n_heads * head_dim]
-  TensorView partial;    // products [max_rows, hidden]: this rank's part of a half-layer's output,
-                         // then the sum of all
+  TensorView partial;    // products, or f32 by limits.sums_in_f32 [max_rows, hidden]: this rank's
+                         // part of a half-layer's output, then the sum of all
   TensorView gate_up;    // products [max_rows, 2 ffn]
   TensorView activated;  // activations [max_rows, ffn]
   TensorView rope;       // f32 [max_rows, head_dim]

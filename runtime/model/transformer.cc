@@ -166,20 +166,19 @@ void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t 
   const int64_t rows = row_end - row_begin;
   KVFOLD_CHECK(rows <= context.limits.max_gather_rows, "rows", rows, "max_gather_rows",
                context.limits.max_gather_rows);
-  KVFOLD_CHECK(static_cast<int64_t>(out.size()) == rows * config_.vocab_size, "out", out.size(),
-               "rows", rows);
+  KVFOLD_CHECK(out.empty() || static_cast<int64_t>(out.size()) == rows * config_.vocab_size, "out",
+               out.size(), "rows", rows);
+  constexpr int64_t kF32Bytes = DTypeBytes(DType::kF32);
   ShardLogits(context, row_begin, row_end);
   const TensorView gathered = context.gathered_logits.Rows(0, communicator_.size() * rows);
   Timed(context, &StepTimings::communication_s, [&] {
     communicator_.AllGather(context.logits.Rows(0, rows), gathered, context.stream);
     for (int rank = 0; rank < communicator_.size(); ++rank) {
       const Range vocab = plan_.rank(rank).vocab_rows;
-      if (vocab.size() == 0) continue;
-      for (int64_t r = 0; r < rows; ++r) {
-        context.device.CopyToHost(gathered.Row(rank * rows + r),
-                                  out.data() + r * config_.vocab_size + vocab.begin,
-                                  vocab.size() * DTypeBytes(gathered.dtype));
-      }
+      if (out.empty() || vocab.size() == 0) continue;
+      context.device.CopyRowsToHost(gathered.Row(rank * rows), gathered.stride * kF32Bytes,
+                                    out.data() + vocab.begin, config_.vocab_size * kF32Bytes,
+                                    vocab.size() * kF32Bytes, rows);
     }
   });
 }

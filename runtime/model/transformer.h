@@ -47,8 +47,8 @@ class Transformer {
   // until the next call.
   TensorView ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end);
 
-  // The same rows over the whole vocabulary, on every rank: row r of `out` is [vocab_size]. At most
-  // max_gather_rows rows.
+  // The same rows over the whole vocabulary: row r of `out` is [vocab_size]. At most
+  // max_gather_rows rows. Every rank calls it; one that does not want them passes an empty `out`.
   void GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end, std::span<float> out);
 
   // Log-likelihood parts of wanted rows: targets[r] is a token. For every row the largest logit,

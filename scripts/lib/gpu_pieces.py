@@ -118,11 +118,16 @@ class Pieces:
         """2 and 3 ranks on one GPU against one rank, staged and by NCCL."""
         steps = []
         for transport in ("staged", "nccl"):
+            share = [] if self.shapes.device == "cpu" else ["--share-devices", "--transport", transport]
             for ranks in (2, 3):
-                share = [] if self.shapes.device == "cpu" else ["--share-devices", "--transport", transport]
                 steps.append(self.score(f"llama_9_3 {ranks} ranks {transport}", "llama_9_3", "--dtype", "f32", "--chunk", "64",
                                         *share, ranks=ranks))
-                steps[-1].unable = "cannot put several ranks on one GPU"  # NCCL before 2.30
+            for sums in ("auto", "f32"):
+                steps.append(self.score(f"llama_9_3 bf16 2 ranks {transport} sums {sums}", "llama_9_3", "--dtype", "bf16", "--chunk", "64",
+                                        "--allreduce-dtype", sums, *share, ranks=2, measure="relative",
+                                        tolerance=BF16_TOLERANCE["llama_9_3"]))
+        for step in steps:
+            step.unable = "cannot put several ranks on one GPU"  # NCCL before 2.30
         return steps
 
     def bench(self, name, model, tokens, chunks, *options, repeats="3", limit_s=450):

@@ -14,6 +14,7 @@
 
 #include "comm/local/local_group.h"
 #include "tests/comm/collective_properties.h"
+#include "tests/support/plain_transfer.h"
 
 namespace kvfold {
 namespace {
@@ -70,26 +71,6 @@ class LazyTransfer : public DeviceTransfer {
   std::vector<std::byte> staging_;
   LazyStream* stream_ = nullptr;
   int64_t arrived_ = 0;
-};
-
-// A device whose memory is the host's.
-class PlainTransfer : public DeviceTransfer {
- public:
-  explicit PlainTransfer(int64_t staging_bytes) : staging_(static_cast<size_t>(staging_bytes)) {}
-  std::span<std::byte> staging() override { return staging_; }
-  void StartToHost(const void* from, std::byte* to, int64_t bytes, Stream&) override {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  }
-  void AwaitToHost() override {}
-  void ToDevice(const std::byte* from, void* to, int64_t bytes, Stream&) override {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  }
-  void Within(const void* from, void* to, int64_t bytes, Stream&) override {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  }
-
- private:
-  std::vector<std::byte> staging_;
 };
 
 class StagedProperties : public testing::TestWithParam<std::tuple<CollectiveProperty, int>> {};

@@ -56,6 +56,11 @@ class Plan(LauncherCase):
             own = ((32 + 24) << 20) + 4 * (4 << 20) + 32768 * 8 + 4096 * 4 + 1024 * (8 + 3 * 4)
             self.assertEqual(rank["reserved_bytes"], (3 << 29) + own)
 
+    def test_sums_in_f32_take_another_two_bytes(self):
+        narrow, wide = (self.assert_json(kvfold(*LARGE, "--ranks", 8, "--json", "--allreduce-dtype", dtype)) for dtype in ("auto", "f32"))
+        for without, with_f32 in zip(narrow["per_rank"], wide["per_rank"], strict=True):
+            self.assertEqual(with_f32["total_bytes"] - without["total_bytes"], 256 * 8192 * 2)
+
     def test_a_cpu_keeps_nothing_for_itself(self):
         result = kvfold("plan", "--model", "llama-3.1-8b", "--ranks", 2, "--device", "cpu", "--device-memory", "80GB", "--json")
         self.assert_done(result)

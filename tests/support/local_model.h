@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "comm/device/cpu_device.h"
+#include "comm/device/device_transfer.h"
 #include "comm/local/local_group.h"
+#include "comm/staged/staged_communicator.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
 #include "runtime/eval/score.h"
@@ -17,6 +19,14 @@
 #include "runtime/kernels/cpu/cpu_kernels.h"
 
 namespace kvfold {
+
+// What a rank is made of. `transfer`: null where the group's own communicator reaches the device's
+// memory, else the ranks sum through it (comm/staged).
+struct LocalParts {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<DeviceTransfer> transfer;
+};
 
 struct LocalModelOptions {
   int tp_size = 1;
@@ -27,8 +37,10 @@ struct LocalModelOptions {
   int64_t max_step_rows = 0;  // 0: a chunk of every sequence
   DType dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
-  std::optional<CpuIsa> isa;          // default: the best
-  std::optional<ModelConfig> config;  // default: the model's own
+  bool sums_in_f32 = false;
+  std::optional<CpuIsa> isa;                                       // default: the best
+  std::function<LocalParts(const LocalModelOptions&)> make_parts;  // default: on the CPU
+  std::optional<ModelConfig> config;                               // default: the model's own
   // Read instead of the model's own, by all ranks; `model` is then only a name.
   const Checkpoint* checkpoint = nullptr;
 };
@@ -40,23 +52,32 @@ struct LocalRank {
   const Weights& weights;
   Kernels& kernels;
   Communicator& communicator;
-  CpuDevice& device;
+  Device& device;
   Engine& engine;
   EmbeddingSource& embeddings;
 };
+
+inline LocalParts CpuParts(const LocalModelOptions& options) {
+  auto device = std::make_unique<CpuDevice>(options.threads);
+  auto kernels = MakeCpuKernels(*device, options.dtype, options.isa.value_or(DetectCpuIsa()));
+  return {std::move(device), std::move(kernels), nullptr};
+}
 
 // Loads the model on every rank and calls body on rank 0 while the others follow.
 inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOptions& options,
                           const std::function<void(LocalRank&)>& body,
                           const std::function<void(LocalRank&)>& every_rank = {}) {
   const ModelConfig config = options.config ? *options.config : ReadModelConfig(model);
-  RunLocalRanks(options.tp_size, [&](Communicator& communicator) {
+  RunLocalRanks(options.tp_size, [&](Communicator& group) {
     const auto own = options.checkpoint == nullptr ? Checkpoint::Open(model) : nullptr;
     const Checkpoint& checkpoint = own ? *own : *options.checkpoint;
     const ShardPlan plan(config, options.tp_size);
-    CpuDevice device(options.threads);
-    const auto kernels =
-        MakeCpuKernels(device, options.dtype, options.isa.value_or(DetectCpuIsa()));
+    LocalParts parts = options.make_parts ? options.make_parts(options) : CpuParts(options);
+    Device& device = *parts.device;
+    Kernels* const kernels = parts.kernels.get();
+    const auto staged =
+        parts.transfer ? MakeStagedCommunicator(group, std::move(parts.transfer)) : nullptr;
+    Communicator& communicator = staged ? *staged : group;
     const Weights weights(config, plan.rank(communicator.rank()), checkpoint, *kernels, device);
     EngineOptions engine_options;
     engine_options.kv_dtype = options.kv_dtype;
@@ -65,6 +86,7 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
     engine_options.max_chunk = options.chunk;
     engine_options.max_step_rows =
         options.max_step_rows > 0 ? options.max_step_rows : options.chunk * options.max_sequences;
+    engine_options.sums_in_f32 = options.sums_in_f32;
     engine_options.max_gather_rows = 16;
     Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
     EmbeddingSource embeddings(config, checkpoint);

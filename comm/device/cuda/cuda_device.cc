@@ -207,6 +207,16 @@ void CudaDevice::CopyToHost(const void* from, void* to, int64_t bytes) {
   stream_.Synchronize();
 }
 
+void CudaDevice::CopyRowsToHost(const void* from, int64_t from_stride, void* to, int64_t to_stride,
+                                int64_t row_bytes, int64_t rows) {
+  if (row_bytes == 0 || rows == 0) return;
+  CudaCheck(cudaMemcpy2DAsync(to, static_cast<size_t>(to_stride), from,
+                              static_cast<size_t>(from_stride), static_cast<size_t>(row_bytes),
+                              static_cast<size_t>(rows), cudaMemcpyDeviceToHost, stream_.native()),
+            "copying rows from the GPU");
+  stream_.Synchronize();
+}
+
 int64_t CudaDevice::used_bytes() const {
   size_t free_bytes = 0;
   size_t total_bytes = 0;

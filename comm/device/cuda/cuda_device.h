@@ -138,7 +138,10 @@ class CudaDevice : public Device {
   // For bytes that are made on the way: room in pinned memory, filled by the caller's threads.
   UploadRing& upload_ring() { return *ring_; }
   void CopyWithin(const void* from, void* to, int64_t bytes) override;
-  void CopyToHost(const void* from, void* to, int64_t bytes) override;
+  // In stream order; returns when the host has the bytes.
+  void CopyToHost(const void* from, void* to, int64_t bytes);
+  void CopyRowsToHost(const void* from, int64_t from_stride, void* to, int64_t to_stride,
+                      int64_t row_bytes, int64_t rows) override;
 
   // Bytes of this GPU that are in use, whoever uses them.
   int64_t used_bytes() const;

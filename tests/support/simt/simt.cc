@@ -9,6 +9,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -61,6 +62,12 @@ struct Block {
     return reinterpret_cast<unsigned char*>((at + 127) / 128 * 128);
   }
 };
+
+// Held by the thread that launches, and by whoever registers memory.
+std::mutex& Gate() {
+  static std::mutex gate;
+  return gate;
+}
 
 Block& TheBlock() {
   static Block block;
@@ -145,6 +152,7 @@ void Launch(const LaunchShape& shape, const Schedule& schedule, const std::funct
     throw SimtError(fmt::format("a launch of {} x {} blocks of {} threads", shape.grid_x,
                                 shape.grid_y, shape.threads));
   }
+  const std::lock_guard lock(Gate());
   Block& block = TheBlock();
   block.body = &body;
   block.schedule = schedule;
@@ -173,10 +181,12 @@ void Launch(const LaunchShape& shape, const Schedule& schedule, const std::funct
 }
 
 void RegisterMemory(const void* data, int64_t bytes) {
+  const std::lock_guard lock(Gate());
   if (bytes > 0) Registered()[static_cast<const unsigned char*>(data)] = bytes;
 }
 
 void UnregisterMemory(const void* data) {
+  const std::lock_guard lock(Gate());
   Registered().erase(static_cast<const unsigned char*>(data));
 }
 

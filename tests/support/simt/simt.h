@@ -7,7 +7,7 @@
 // read before it is written (it starts as NaN); and missing synchronisation, by running a kernel
 // under several schedules (Schedule) whose results must be equal bit for bit.
 //
-// One launch at a time in a process.
+// One launch at a time in a process: others wait for it.
 #pragma once
 
 #include <cstddef>

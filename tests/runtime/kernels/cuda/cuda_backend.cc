@@ -64,7 +64,7 @@ class GpuBackend : public Backend {
     device_.stream().Synchronize();
   }
   void Download(void* to, const void* from, int64_t bytes) override {
-    if (bytes > 0) device_.CopyToHost(from, to, bytes);
+    device_.CopyRowsToHost(from, bytes, to, bytes, bytes, 1);
   }
   DType AttentionProducts(DType kv_dtype) const override { return ProductsOf(*kernels_, kv_dtype); }
 

@@ -1,0 +1,114 @@
+// Whole models by the GPU's kernels, emulated, with ranks that sum through staging memory: what a
+// run on GPUs does, against Hugging Face transformers.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/kernels/cuda/cuda_kernels.h"
+#include "tests/support/all_close.h"
+#include "tests/support/fixture.h"
+#include "tests/support/local_model.h"
+#include "tests/support/plain_transfer.h"
+#include "tests/support/simt/emulated_gpu.h"
+
+namespace kvfold {
+namespace {
+
+LocalParts EmulatedParts(const LocalModelOptions& options) {
+  auto device = std::make_unique<simt::EmulatedDevice>(1);
+  auto kernels = MakeCudaKernels(
+      *device, simt::MakeEmulatedExecutor(*device, /*n_multiprocessors=*/4, {}), options.dtype);
+  return {std::move(device), std::move(kernels), std::make_unique<PlainTransfer>(4096)};
+}
+
+struct Model {
+  const char* name;
+  // How far transformers' own bf16 pass is from its float32 one (scripts/lib/gpu_pieces.py).
+  double bf16_distance;
+};
+
+std::vector<TokenId> Tokens(const Model& model) {
+  return ReadTokens(FixtureModel(model.name) / "reference" / "tokens.json");
+}
+std::vector<float> Logits(const Model& model, LocalModelOptions options) {
+  options.make_parts = EmulatedParts;
+  return LocalLogits(FixtureModel(model.name), Tokens(model), options);
+}
+std::vector<float> Reference(const Model& model) {
+  return ReadNpy<float>(FixtureModel(model.name) / "reference" / "logits.npy");
+}
+
+// |got - want| / |want| over all logits.
+double Distance(std::span<const float> got, std::span<const float> want) {
+  double apart = 0.0;
+  double size = 0.0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    apart += std::pow(static_cast<double>(got[i]) - static_cast<double>(want[i]), 2);
+    size += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::sqrt(apart / size);
+}
+
+class EmulatedModelTest : public testing::TestWithParam<Model> {};
+
+TEST_P(EmulatedModelTest, LogitsInF32EqualTransformers) {
+  const std::vector<float> want = Reference(GetParam());
+  for (const int tp_size : {1, 3}) {
+    const auto got = Logits(GetParam(), {.tp_size = tp_size, .chunk = 64});
+    EXPECT_TRUE(AllClose(got, want, 1e-4)) << tp_size << " ranks";
+  }
+}
+
+TEST_P(EmulatedModelTest, LogitsInBf16AreNoFurtherThanTransformersOwn) {
+  const std::vector<float> want = Reference(GetParam());
+  for (const int tp_size : {1, 2}) {
+    const auto got =
+        Logits(GetParam(),
+               {.tp_size = tp_size, .chunk = 64, .dtype = DType::kBF16, .kv_dtype = DType::kBF16});
+    ASSERT_EQ(got.size(), want.size());
+    EXPECT_LE(Distance(got, want), GetParam().bf16_distance) << tp_size << " ranks";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EmulatedModelTest,
+                         testing::Values(Model{"llama_gqa", 0.0363}, Model{"llama_9_3", 0.0306},
+                                         Model{"llama_hd64", 0.0258}, Model{"llama_hd128", 0.0265},
+                                         Model{"llama31_rope", 0.0365},
+                                         Model{"mistral_window", 0.0349},
+                                         Model{"qwen2_mixed_window", 0.0272}),
+                         [](const auto& model) { return std::string(model.param.name); });
+
+TEST(EmulatedModel, SumsOverRanksMayBeF32) {
+  const Model model{"llama_hd64", 0.0258};
+  const std::vector<float> want = Reference(model);
+  LocalModelOptions options{
+      .tp_size = 2, .chunk = 64, .dtype = DType::kBF16, .kv_dtype = DType::kBF16};
+  const auto in_bf16 = Logits(model, options);
+  options.sums_in_f32 = true;
+  const auto in_f32 = Logits(model, options);
+  EXPECT_LE(Distance(in_f32, want), model.bf16_distance);
+  EXPECT_FALSE(SameBits(in_f32, in_bf16));
+}
+
+TEST(EmulatedModel, GreedyTextEqualsTransformers) {
+  const Model model{"llama_gqa", 0.0363};
+  const auto greedy = ReadJson(FixtureModel(model.name) / "reference" / "greedy.json");
+  const auto want = (greedy.is_array() ? greedy : greedy.at("tokens")).get<std::vector<TokenId>>();
+  std::vector<TokenId> got;
+  LocalModelOptions options{.tp_size = 2};
+  options.make_parts = EmulatedParts;
+  RunLocalModel(FixtureModel(model.name), options, [&](LocalRank& rank) {
+    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
+    Request request;
+    request.tokens = Tokens(model);
+    request.max_new_tokens = static_cast<int64_t>(want.size());
+    scheduler.Submit(request,
+                     {.done = [&](const Completion& completion) { got = completion.tokens; }});
+    while (scheduler.Step()) {
+    }
+  });
+  EXPECT_EQ(got, want);
+}
+
+}  // namespace
+}  // namespace kvfold
