@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <random>
@@ -148,7 +149,7 @@ TEST(UploadRing, SendsMoreThanItHolds) {
     for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i * 7 % 253);
     f.ring.Send(from.data(), f.target.data(), bytes);
     f.ring.Drain();
-    EXPECT_EQ(std::memcmp(f.target.data(), from.data(), from.size()), 0) << bytes;
+    EXPECT_TRUE(std::equal(from.begin(), from.end(), f.target.begin())) << bytes;
     EXPECT_EQ(f.ring.sent_bytes(), bytes);
   }
 }
