@@ -85,8 +85,10 @@ class PanelLinear : public LinearEngine {
       args.n_valid = std::min(cols_, shape.n_out - col);
       args.out = reinterpret_cast<float*>(y.Row(row)) + col;
       args.ldo = y.stride;
-      if (args.m >= kFetchRows && item % tiles + pool_.size() >= tiles && panel + 1 < panels) {
-        args.next = packed.Panel(panel + 1);
+      // What this thread takes next, if all go at one speed.
+      const int64_t next_panel = (item + pool_.size()) / tiles;
+      if (args.m >= kFetchRows && next_panel > panel && next_panel < panels) {
+        args.next = packed.Panel(next_panel);
         args.next_bytes = PanelBytes(shape);
       }
       gemm_(args);

@@ -47,7 +47,8 @@ struct Bf16Products {
   static KVFOLD_INLINE F32v MultiplyAdd(F32v sum, __m512bh a, __m512bh b) {
     return _mm512_dpbf16_ps(sum, a, b);
   }
-  // Masked vectors, not a loop over floats: GCC 12 vectorises the sum over pairs wrongly at -O3.
+  // k even. Masked vectors, not a loop over floats: GCC 12 vectorises the sum over pairs wrongly at
+  // -O3.
   static KVFOLD_INLINE void Tail(const uint16_t* a, const uint16_t* b, int64_t ldb, int64_t n_tail,
                                  int64_t k, float* c, bool accumulate) {
     const auto columns = static_cast<__mmask16>((1u << n_tail) - 1);
