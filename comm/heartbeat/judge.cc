@@ -93,6 +93,7 @@ bool Judge::Speaks(Time now) const {
 void Judge::ForgiveOwnSleep(Time now) {
   const auto slept = now - decided_;
   decided_ = now;
+  if (slept >= limits_.judged_sleep) overslept_ = now;
   if (slept < limits_.own_sleep) return;
   for (Rank& rank : ranks_) {
     rank.heard = std::min(rank.heard + slept, now);
@@ -124,11 +125,15 @@ std::optional<Verdict> Judge::FindGone(Time now) const {
     if (first == nullptr || sooner || silent_longer) first = &rank;
   }
   if (first == nullptr) return std::nullopt;
-  const std::string cause =
-      first->closed
-          ? std::string("its process was killed or has crashed")
-          : fmt::format("silent for {} (stopped, or its host is lost)", Seconds(limits_.silence));
-  return Verdict{first->rank, LastPlace(*first), cause};
+  const std::string silent =
+      fmt::format("silent for {} (stopped, or its host is lost)", Seconds(limits_.silence));
+  if (!first->closed) return Verdict{first->rank, LastPlace(*first), silent};
+  if (overslept_ && now - *overslept_ < limits_.silence) {
+    for (const Rank& rank : ranks_) {
+      if (rank.rank == self_) return Verdict{self_, LastPlace(rank), silent};
+    }
+  }
+  return Verdict{first->rank, LastPlace(*first), "its process was killed or has crashed"};
 }
 
 std::optional<Verdict> Judge::FindStuck() const {

@@ -285,6 +285,30 @@ TEST(Judge, ItsOwnSleepIsNobodysSilence) {
   EXPECT_EQ(verdict->rank, 1);
 }
 
+// Stopped for so long that the others ended the job for it, and woken by its end.
+TEST(Judge, WhoOversleptTakesAClosedConnectionForTheEcho) {
+  const auto verdict_after = [](milliseconds sleep, milliseconds awake) {
+    Bench bench(1, 2);
+    bench.Set(1, At(Phase::kComputing, 5, 2));
+    EXPECT_FALSE(bench.Run(seconds(1)));
+    bench.Sleep(sleep);
+    EXPECT_FALSE(bench.Run(awake));
+    bench.Close(0);
+    return bench.Run(seconds(1));
+  };
+  const auto echo = verdict_after(seconds(4), milliseconds(100));
+  ASSERT_TRUE(echo);
+  EXPECT_EQ(echo->rank, 1);
+  EXPECT_THAT(echo->cause, HasSubstr("silent"));
+  for (const auto& [sleep, awake] : {std::pair(milliseconds(1000), milliseconds(100)),
+                                     std::pair(milliseconds(4000), milliseconds(6000))}) {
+    const auto death = verdict_after(sleep, awake);
+    ASSERT_TRUE(death);
+    EXPECT_EQ(death->rank, 0);
+    EXPECT_THAT(death->cause, HasSubstr("killed"));
+  }
+}
+
 TEST(Judge, ALostRankWasAsFarAsTheOthers) {
   Bench bench(0, 2);
   bench.Set(1, At(Phase::kStarting, 0, 0));
