@@ -10,6 +10,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// How old a rank's last beat may be when it stops: an interval of beats, and as much on its way.
+constexpr milliseconds kBeatAge{1000};
+
 std::string Seconds(milliseconds time) {
   return fmt::format("{:g} s", static_cast<double>(time.count()) / 1000.0);
 }
@@ -93,7 +96,8 @@ bool Judge::Speaks(Time now) const {
 void Judge::ForgiveOwnSleep(Time now) {
   const auto slept = now - decided_;
   decided_ = now;
-  if (slept >= limits_.judged_sleep) overslept_ = now;
+  // The others count from the last beat they heard, which was sent a little before the sleep.
+  if (slept >= limits_.silence - kBeatAge) overslept_ = now;
   if (slept < limits_.own_sleep) return;
   for (Rank& rank : ranks_) {
     rank.heard = std::min(rank.heard + slept, now);
@@ -128,6 +132,8 @@ std::optional<Verdict> Judge::FindGone(Time now) const {
   const std::string silent =
       fmt::format("silent for {} (stopped, or its host is lost)", Seconds(limits_.silence));
   if (!first->closed) return Verdict{first->rank, LastPlace(*first), silent};
+  // After such a sleep a closed connection is but the end of the job, which the others ended for
+  // this rank.
   if (overslept_ && now - *overslept_ < limits_.silence) {
     for (const Rank& rank : ranks_) {
       if (rank.rank == self_) return Verdict{self_, LastPlace(rank), silent};

@@ -34,9 +34,6 @@ struct JudgeLimits {
   std::chrono::milliseconds echo{400};
   // Not heard of for so long, everybody at once: it was this process that slept.
   std::chrono::milliseconds own_sleep{2000};
-  // A beat is due every second: after so long a sleep the others may have taken this rank for
-  // silent and ended the job, of which a closed connection is then the echo.
-  std::chrono::milliseconds judged_sleep{3500};
   std::chrono::milliseconds step_timeout{0};  // 0: never
 };
 
@@ -89,7 +86,7 @@ class Judge {
   JudgeLimits limits_;
   std::vector<Rank> ranks_;  // watched and self, rising
   Time decided_;
-  std::optional<Time> overslept_;  // when it woke from a sleep of judged_sleep
+  std::optional<Time> overslept_;  // when it woke from a sleep that others may have judged
 };
 
 // "rank 2 on node7, device cpu, step 7 layer 12: CAUSE".

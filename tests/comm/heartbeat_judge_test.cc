@@ -20,10 +20,12 @@ ProgressView At(Phase phase, int64_t step, int64_t layer, uint64_t count = 0) {
   return {phase, step, layer, count};
 }
 
-// A judge whose clock the test drives. Every 100 ms all ranks that are not hushed beat what they
+// A judge whose clock the test drives. Every kLook all ranks that are not hushed beat what they
 // have been set to.
 class Bench {
  public:
+  static constexpr milliseconds kLook{100};
+
   explicit Bench(int self, int size, milliseconds step_timeout = kStepTimeout)
       : self_(self),
         judge_(self, Watched(size), {.step_timeout = step_timeout}, now_),
@@ -51,7 +53,7 @@ class Bench {
     const auto end = now_ + time;
     const auto begin = now_;
     while (now_ < end) {
-      now_ = std::min(now_ + milliseconds(100), end);
+      now_ = std::min(now_ + kLook, end);
       each_look();
       for (size_t rank = 0; rank < places_.size(); ++rank) {
         if (!hushed_[rank]) judge_.Heard(now_, static_cast<int>(rank), places_[rank]);
@@ -291,16 +293,16 @@ TEST(Judge, WhoOversleptTakesAClosedConnectionForTheEcho) {
     Bench bench(1, 2);
     bench.Set(1, At(Phase::kComputing, 5, 2));
     EXPECT_FALSE(bench.Run(seconds(1)));
-    bench.Sleep(sleep);
+    bench.Sleep(sleep - Bench::kLook);  // the look after it is of the sleep too
     EXPECT_FALSE(bench.Run(awake));
     bench.Close(0);
     return bench.Run(seconds(1));
   };
-  const auto echo = verdict_after(seconds(4), milliseconds(100));
+  const auto echo = verdict_after(milliseconds(4000), milliseconds(100));
   ASSERT_TRUE(echo);
   EXPECT_EQ(echo->rank, 1);
   EXPECT_THAT(echo->cause, HasSubstr("silent"));
-  for (const auto& [sleep, awake] : {std::pair(milliseconds(1000), milliseconds(100)),
+  for (const auto& [sleep, awake] : {std::pair(milliseconds(3900), milliseconds(100)),
                                      std::pair(milliseconds(4000), milliseconds(6000))}) {
     const auto death = verdict_after(sleep, awake);
     ASSERT_TRUE(death);
