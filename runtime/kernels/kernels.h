@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -64,6 +65,13 @@ struct RowStats {
   float max = 0.0f;      // -infinity for an empty shard
   float sum_exp = 0.0f;  // sum of exp(logit - max)
   float target = 0.0f;   // the target's logit where it is in the shard, else 0
+};
+
+// Of one row of one rank's shard of the vocabulary: the first of its largest logits. NaN is never
+// the largest.
+struct LargestLogit {
+  float logit = -std::numeric_limits<float>::infinity();
+  int32_t column = 0;  // 0 where no logit is above -infinity
 };
 
 // What an implementation of Kernels takes in bytes and types: enough to plan memory before a device
@@ -136,6 +144,9 @@ class Kernels : public KernelSizing {
   // [0, cols).
   virtual void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
                           std::span<RowStats> stats) = 0;
+
+  // largest[r] of row r of logits [rows, n_vocab_shard] f32.
+  virtual void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) = 0;
 
   // Takes about a second. shapes: not empty; rows >= 1: of the products.
   virtual Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) = 0;

@@ -150,6 +150,19 @@ class CpuKernels : public Kernels {
     });
   }
 
+  void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) override {
+    KVFOLD_CHECK(logits.rows == static_cast<int64_t>(largest.size()), "rows", logits.rows,
+                 "largest", largest.size());
+    ForRows(logits.rows, [&](int64_t row) {
+      LargestLogit& found = largest[static_cast<size_t>(row)];
+      found = {};
+      if (logits.cols == 0) return;
+      const float* const x = F32Row(logits, row);
+      found.column = static_cast<int32_t>(table_.arg_max(x, logits.cols));
+      if (x[found.column] > found.logit) found.logit = x[found.column];  // unless it is NaN
+    });
+  }
+
   Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
     return cpu::MeasureCpuCeilings(pool_, dtype_, shapes, rows);
   }

@@ -84,6 +84,9 @@ struct KernelTable {
                            DType out_dtype);
   // Largest element and sum of exp(x - max); n >= 1.
   void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum);
+  // Index of the first of the largest elements, NaN never being one; 0 where none is above
+  // -infinity.
+  int64_t (*arg_max)(const float* x, int64_t n);
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
   // Products on panels of packed weights, as panel_linear.cc lays them; bf16 from kAvx512Bf16 on,
   // else null.

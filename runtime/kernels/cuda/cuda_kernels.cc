@@ -107,6 +107,8 @@ class CudaKernels : public Kernels {
     targets_ = reinterpret_cast<int64_t*>(at);
     at += CudaSizing::kMostStatRows * 8;
     stats_ = reinterpret_cast<float*>(at);
+    at += CudaSizing::kMostStatRows * 3 * 4;
+    largest_ = reinterpret_cast<LargestPart*>(at);
   }
 
   std::string name() const override {
@@ -138,6 +140,7 @@ class CudaKernels : public Kernels {
   void GatedActivation(ConstTensorView gate_up, TensorView out) override;
   void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
                   std::span<RowStats> stats) override;
+  void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) override;
   Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
     return executor_->MeasureCeilings(shapes, rows, activation_dtype());
   }
@@ -175,7 +178,10 @@ class CudaKernels : public Kernels {
   float* inv_freq_;
   int64_t* targets_;
   float* stats_;
-  std::vector<float> host_stats_;  // kept between calls for its memory
+  LargestPart* largest_;
+  std::vector<float> uploaded_freq_;  // what inv_freq_ holds
+  std::vector<float> host_stats_;     // these are kept between calls for their memory
+  std::vector<LargestPart> host_largest_;
 };
 
 std::unique_ptr<PackedLinear> CudaKernels::Pack(LinearShape shape, std::byte* memory,
@@ -235,7 +241,10 @@ void CudaKernels::FillRopeTable(std::span<const int64_t> positions, std::span<co
                    out.rows == static_cast<int64_t>(positions.size()),
                "inv_freq", half, "cols", out.cols, "rows", out.rows);
   if (positions.empty() || half == 0) return;
-  executor_->Upload(inv_freq.data(), inv_freq_, half * 4);
+  if (!std::ranges::equal(inv_freq, uploaded_freq_)) {  // a model's are the same every step
+    executor_->Upload(inv_freq.data(), inv_freq_, half * 4);
+    uploaded_freq_.assign(inv_freq.begin(), inv_freq.end());
+  }
   for (int64_t begin = 0; begin < out.rows; begin += CudaSizing::kMostPositions) {
     const int64_t rows = std::min(CudaSizing::kMostPositions, out.rows - begin);
     executor_->Upload(positions.data() + begin, positions_, rows * 8);
@@ -449,6 +458,39 @@ void CudaKernels::LogitStats(ConstTensorView logits, std::span<const int64_t> ta
     for (int64_t row = 0; row < rows; ++row) {
       const float* const from = host_stats_.data() + row * 3;
       stats[static_cast<size_t>(begin + row)] = {from[0], from[1], from[2]};
+    }
+  }
+}
+
+void CudaKernels::ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) {
+  KVFOLD_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(largest.size()),
+               "rows", logits.rows, "largest", largest.size());
+  std::ranges::fill(largest, LargestLogit{});
+  if (logits.elements() == 0) return;
+  const int64_t part_cols = ArgMaxColumns(logits.cols);
+  const int64_t n_parts = CeilDiv(logits.cols, part_cols);
+  RowAccess access;
+  access.Row(logits.data, logits.stride, DType::kF32, logits.rows);
+  access.Cols(logits.cols);
+  for (int64_t begin = 0; begin < logits.rows; begin += CudaSizing::kMostArgMaxRows) {
+    const int64_t rows = std::min(CudaSizing::kMostArgMaxRows, logits.rows - begin);
+    ArgMaxArgs args;
+    args.logits = reinterpret_cast<const float*>(logits.Row(begin));
+    args.parts = largest_;
+    args.stride = logits.stride;
+    args.cols = Int(logits.cols, "columns");
+    args.part_cols = static_cast<int>(part_cols);
+    args.rows = static_cast<int>(rows);
+    args.n_parts = static_cast<int>(n_parts);
+    args.wide = access.wide;
+    executor_->ArgMax(args);
+    host_largest_.resize(static_cast<size_t>(rows * n_parts));
+    executor_->Download(largest_, host_largest_.data(),
+                        rows * n_parts * static_cast<int64_t>(sizeof(LargestPart)));
+    for (int64_t i = 0; i < rows * n_parts; ++i) {
+      LargestLogit& found = largest[static_cast<size_t>(begin + i / n_parts)];
+      const LargestPart& part = host_largest_[static_cast<size_t>(i)];
+      if (part.logit > found.logit) found = {part.logit, part.column};
     }
   }
 }

@@ -58,6 +58,7 @@ class Executor {
   virtual void RopeTable(const RopeTableArgs& args) = 0;
   virtual void RopeAppend(const RopeAppendArgs& args) = 0;
   virtual void LogitStats(const LogitStatsArgs& args) = 0;
+  virtual void ArgMax(const ArgMaxArgs& args) = 0;
   virtual void FillRows(const FillRowsArgs& args) = 0;
 
   virtual Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows,

@@ -83,6 +83,9 @@ class GpuExecutor : public Executor {
   void LogitStats(const LogitStatsArgs& args) override {
     CudaCheck(LaunchLogitStats(args, stream_), "statistics of logits");
   }
+  void ArgMax(const ArgMaxArgs& args) override {
+    CudaCheck(LaunchArgMax(args, stream_), "largest logits");
+  }
   void FillRows(const FillRowsArgs& args) override {
     CudaCheck(LaunchFillRows(args, stream_), "filling rows");
   }

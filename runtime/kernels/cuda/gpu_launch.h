@@ -31,6 +31,7 @@ cudaError_t LaunchGatedActivation(const GatedActivationArgs& args, cudaStream_t 
 cudaError_t LaunchRopeTable(const RopeTableArgs& args, cudaStream_t stream);
 cudaError_t LaunchRopeAppend(const RopeAppendArgs& args, cudaStream_t stream);
 cudaError_t LaunchLogitStats(const LogitStatsArgs& args, cudaStream_t stream);
+cudaError_t LaunchArgMax(const ArgMaxArgs& args, cudaStream_t stream);
 cudaError_t LaunchFillRows(const FillRowsArgs& args, cudaStream_t stream);
 
 }  // namespace kvfold::cuda

@@ -86,6 +86,28 @@ struct LogitStatsArgs {
   int rows = 0;
 };
 
+// Rows go in parts of so many columns, a block each: at most kMostArgMaxParts of them.
+inline constexpr int kMostArgMaxParts = 64;
+constexpr int64_t ArgMaxColumns(int64_t cols) {
+  constexpr int64_t kLeast = 4096;  // 16 a thread
+  const int64_t even = (cols + kMostArgMaxParts - 1) / kMostArgMaxParts;
+  return even <= kLeast ? kLeast : (even + 7) / 8 * 8;
+}
+struct LargestPart {
+  float logit;
+  int column;  // of the row
+};
+struct ArgMaxArgs {
+  const float* logits = nullptr;
+  LargestPart* parts = nullptr;  // [rows][n_parts]: LargestLogit of kernels.h, of a part
+  int64_t stride = 0;
+  int cols = 0;
+  int part_cols = 0;  // a multiple of 8
+  int rows = 0;
+  int n_parts = 0;
+  bool wide = false;
+};
+
 // y = bias in every row.
 struct FillRowsArgs {
   const float* bias = nullptr;  // null: zeros

@@ -42,6 +42,11 @@ __global__ void __launch_bounds__(kRowThreads)
     LogitStatsKernel(const __grid_constant__ LogitStatsArgs args) {
   LogitStatsBody(args);
 }
+template <int kCount>
+__global__ void __launch_bounds__(kRowThreads)
+    ArgMaxKernel(const __grid_constant__ ArgMaxArgs args) {
+  ArgMaxBody<kCount>(args);
+}
 template <typename Out>
 __global__ void __launch_bounds__(kRowThreads)
     FillRowsKernel(const __grid_constant__ FillRowsArgs args) {
@@ -108,6 +113,14 @@ cudaError_t LaunchRopeAppend(const RopeAppendArgs& args, cudaStream_t stream) {
 
 cudaError_t LaunchLogitStats(const LogitStatsArgs& args, cudaStream_t stream) {
   LogitStatsKernel<<<Grid(args.rows, 1), kRowThreads, kRowSharedBytes, stream>>>(args);
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchArgMax(const ArgMaxArgs& args, cudaStream_t stream) {
+  WithCount(args.wide, [&]<int kCount>() {
+    ArgMaxKernel<kCount>
+        <<<Grid(args.rows, args.n_parts), kRowThreads, kRowSharedBytes, stream>>>(args);
+  });
   return cudaGetLastError();
 }
 

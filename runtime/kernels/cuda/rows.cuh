@@ -7,7 +7,7 @@
 
 namespace kvfold::cuda {
 
-inline constexpr int kRowSharedBytes = 64;  // a number a warp, and the result
+inline constexpr int kRowSharedBytes = 64;  // two numbers a warp
 
 // Over a block of kRowThreads; every thread has the result. `combine` adds or takes the larger.
 template <bool kLargest>
@@ -99,6 +99,52 @@ KVFOLD_DEVICE void LogitStatsBody(const LogitStatsArgs& args) {
   ptx::Store(args.stats + row * 3 + 1, sum);
   ptx::Store(args.stats + row * 3 + 2,
              target >= 0 && target < args.cols ? ptx::Load(logits + target) : 0.0f);
+}
+
+KVFOLD_DEVICE void TakeLarger(LargestPart& largest, const LargestPart& other) {
+  if (other.logit > largest.logit ||
+      (other.logit == largest.logit && other.column < largest.column)) {
+    largest = other;
+  }
+}
+
+// Block (x, y): part y of row x. kCount neighbours a thread.
+template <int kCount>
+KVFOLD_DEVICE void ArgMaxBody(const ArgMaxArgs& args) {
+  const int64_t row = ptx::BlockX();
+  const float* const logits = args.logits + row * args.stride;
+  const int begin = ptx::BlockY() * args.part_cols;
+  const int end = Least(args.cols, begin + args.part_cols);
+  LargestPart largest = {ptx::FloatOf(0xff800000u), begin};
+  for (int i = begin + ptx::ThreadX() * kCount; i < end; i += kRowThreads * kCount) {
+    float x[kCount];
+    LoadRun(logits + i, x);
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      if (x[j] > largest.logit) largest = {x[j], i + j};  // no NaN is
+    }
+  }
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    const float logit = ptx::ShuffleXor(largest.logit, lanes);
+    const float column =
+        ptx::ShuffleXor(ptx::FloatOf(static_cast<uint32_t>(largest.column)), lanes);
+    TakeLarger(largest, {logit, static_cast<int>(ptx::BitsOf(column))});
+  }
+  float* const by_warp = reinterpret_cast<float*>(ptx::Shared());  // logit, column
+  if (ptx::ThreadX() % 32 == 0) {
+    ptx::StoreShared(by_warp + ptx::ThreadX() / 16, largest.logit);
+    ptx::StoreShared(by_warp + ptx::ThreadX() / 16 + 1,
+                     ptx::FloatOf(static_cast<uint32_t>(largest.column)));
+  }
+  ptx::SyncThreads();
+  if (ptx::ThreadX() != 0) return;
+  for (int warp = 1; warp < kRowThreads / 32; ++warp) {
+    const float column = ptx::LoadShared(by_warp + 2 * warp + 1);
+    TakeLarger(largest,
+               {ptx::LoadShared(by_warp + 2 * warp), static_cast<int>(ptx::BitsOf(column))});
+  }
+  ptx::Store(args.parts + row * args.n_parts + ptx::BlockY(), largest);
 }
 
 // Block (x, y): kRowThreads columns of row x.

@@ -1,4 +1,4 @@
-// Kernels that work row by row: AddRmsNorm, GatedActivation, LogitStats.
+// Kernels that work row by row: AddRmsNorm, GatedActivation, LogitStats, ArgMax.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -59,6 +59,16 @@ class RowsTest : public KernelsTest {
     kernels().LogitStats(in.view(), targets, stats);
     backend().device().stream().Synchronize();
     return stats;
+  }
+
+  std::vector<LargestLogit> Largest(int64_t rows, int64_t cols, std::span<const float> logits,
+                                    int64_t more_stride = 0) {
+    Matrix in(backend(), DType::kF32, rows, cols, cols + more_stride);
+    in.Set(logits);
+    std::vector<LargestLogit> largest(static_cast<size_t>(rows), LargestLogit{kNan, -1});
+    kernels().ArgMax(in.view(), largest);
+    backend().device().stream().Synchronize();
+    return largest;
   }
 };
 
@@ -338,6 +348,68 @@ TEST_P(RowsTest, LogitStatsRowsKeepTheirBits) {
       const RowStats& same = all[static_cast<size_t>(t)];
       EXPECT_TRUE(SameBits(std::vector<float>{one.max, one.sum_exp, one.target},
                            std::vector<float>{same.max, same.sum_exp, same.target}));
+    }
+  }
+}
+
+void ExpectLargest(const std::vector<LargestLogit>& got, std::span<const float> logits,
+                   int64_t cols) {
+  for (size_t t = 0; t < got.size(); ++t) {
+    LargestLogit want;
+    for (int64_t i = 0; i < cols; ++i) {
+      const float x = logits[t * static_cast<size_t>(cols) + static_cast<size_t>(i)];
+      if (x > want.logit) want = {x, static_cast<int32_t>(i)};
+    }
+    EXPECT_EQ(got[t].column, want.column) << "row " << t;
+    EXPECT_EQ(got[t].logit, want.logit) << "row " << t;
+  }
+}
+
+TEST_P(RowsTest, ArgMaxFindsTheFirstOfTheLargest) {
+  std::mt19937_64 random(7);
+  for (const int64_t cols : {0, 1, 2, 15, 16, 17, 100, 4095, 4096, 4097, 9000, 32003}) {
+    for (const int64_t rows : {0, 1, 9, 300}) {
+      if (rows * cols > 40000 && rows > 9) continue;
+      for (const int64_t more_stride : {0, 5, 64}) {
+        SCOPED_TRACE(testing::Message()
+                     << "cols " << cols << ", rows " << rows << ", stride +" << more_stride);
+        std::vector<float> logits = Normals(random, rows * cols, 4.0f);
+        ExpectLargest(Largest(rows, cols, logits, more_stride), logits, cols);
+        for (float& x : logits) x = std::round(x / 8);  // few values, many equals
+        ExpectLargest(Largest(rows, cols, logits, more_stride), logits, cols);
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, ArgMaxAtEveryPlace) {
+  const int64_t cols = 4096 + 40;
+  std::vector<int64_t> places = {0, 4095, 4096, cols - 1};
+  for (int64_t at = 1; at < cols; at += 61) places.push_back(at);
+  std::vector<float> logits;
+  for (const int64_t at : places) {
+    std::vector<float> row(static_cast<size_t>(cols), -2.0f);
+    row[static_cast<size_t>(at)] = -1.0f;
+    logits.insert(logits.end(), row.begin(), row.end());
+  }
+  const auto got = Largest(static_cast<int64_t>(places.size()), cols, logits);
+  for (size_t t = 0; t < places.size(); ++t) EXPECT_EQ(got[t].column, places[t]);
+}
+
+TEST_P(RowsTest, ArgMaxNeverTakesNan) {
+  for (const int64_t cols : {1, 8, 40, 4104}) {
+    const auto n = static_cast<size_t>(cols);
+    for (const float other : {-kInfinity, -3.0f, kInfinity}) {
+      for (const size_t at : {size_t{0}, n / 2, n - 1}) {
+        SCOPED_TRACE(testing::Message() << "other " << other << ", at " << at << " of " << cols);
+        std::vector<float> row(n, kNan);
+        ExpectLargest(Largest(1, cols, row), row, cols);
+        row[at] = other;
+        ExpectLargest(Largest(1, cols, row), row, cols);
+        row.assign(n, other);
+        row[at] = kNan;
+        ExpectLargest(Largest(1, cols, row), row, cols);
+      }
     }
   }
 }

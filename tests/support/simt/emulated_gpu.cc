@@ -120,6 +120,12 @@ class EmulatedExecutor : public cuda::Executor {
     Run({args.rows, 1, cuda::kRowThreads, cuda::kRowSharedBytes},
         [&] { cuda::LogitStatsBody(args); });
   }
+  void ArgMax(const cuda::ArgMaxArgs& args) override {
+    cuda::WithCount(args.wide, [&]<int kCount>() {
+      Run({args.rows, args.n_parts, cuda::kRowThreads, cuda::kRowSharedBytes},
+          [&] { cuda::ArgMaxBody<kCount>(args); });
+    });
+  }
   void FillRows(const cuda::FillRowsArgs& args) override {
     cuda::WithElement(args.dtype, [&]<typename Out>() {
       Run({args.rows, CeilDiv(args.cols, cuda::kRowThreads), cuda::kRowThreads, 0},

@@ -89,6 +89,37 @@ void MaxSumExp(const float* x, int64_t n, float* max, float* sum) {
   *sum = static_cast<float>(total);
 }
 
+int64_t ArgMax(const float* x, int64_t n) {
+  float best = -__builtin_inff();
+  int64_t at = 0;
+  int64_t i = 0;
+  if (n >= kLanes) {
+    F32v tops = Splat(best);
+    I32v places{}, here;
+    for (int lane = 0; lane < kLanes; ++lane) here[lane] = lane;
+    for (; i + kLanes <= n; i += kLanes) {
+      const F32v candidates = Load(x + i);
+      const I32v larger = candidates > tops;
+      tops = larger ? candidates : tops;
+      places = larger ? here : places;
+      here += kLanes;
+    }
+    for (int lane = 0; lane < kLanes; ++lane) {
+      if (tops[lane] > best || (tops[lane] == best && places[lane] < at)) {
+        best = tops[lane];
+        at = places[lane];
+      }
+    }
+  }
+  for (; i < n; ++i) {
+    if (x[i] > best) {
+      best = x[i];
+      at = i;
+    }
+  }
+  return at;
+}
+
 void ToBf16(const float* x, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) StoreBf16(out + i, Load(x + i));

@@ -59,6 +59,7 @@ constexpr KernelTable MakeTable(CpuIsa isa) {
   table.add_rms_norm = &AddRmsNormRow;
   table.gated_activation = &GatedActivationRow;
   table.max_sum_exp = &MaxSumExp;
+  table.arg_max = &ArgMax;
   table.to_bf16 = &ToBf16;
   table.panel_cols = kPanelCols;
   table.gemm_panel_f32 = &GemmPanel<F32Products>;
