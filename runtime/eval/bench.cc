@@ -43,7 +43,7 @@ class Bench {
         0) {  // a run before this one may have left its last sequence under any of these ids
       for (int64_t id = 0; id <= options_.repeats + 1; ++id) plan.releases.push_back(id);
     }
-    plan.logit_use = n_logit_rows > 0 ? LogitUse::kGather : LogitUse::kNone;
+    plan.logit_use = n_logit_rows > 0 ? LogitUse::kLargest : LogitUse::kNone;
     plan.sequences = {{sequence_, begin, n_tokens, n_logit_rows}};
     plan.embeddings.assign(embeddings_.begin(),
                            embeddings_.begin() + n_tokens * engine_.config().hidden);

@@ -60,15 +60,15 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
 
     double chunk_total = 0.0;
     const int64_t scored = std::min(end, n_tokens - 1) - begin;
-    const std::vector<RowStats> stats =
+    const StepResult step_result =
         engine.Run(plan, [&](int64_t row, std::span<const float> logits) {
           callbacks.logits(begin + row, logits);
           if (row < scored)
             chunk_total += NegativeLogLikelihood(logits, plan.targets[static_cast<size_t>(row)]);
         });
-    if (!stats.empty()) {
+    if (!step_result.statistics.empty()) {
       for (int64_t row = 0; row < scored; ++row) {
-        const RowStats& s = stats[static_cast<size_t>(row)];
+        const RowStats& s = step_result.statistics[static_cast<size_t>(row)];
         chunk_total += static_cast<double>(s.max) + std::log(static_cast<double>(s.sum_exp)) -
                        static_cast<double>(s.target);
       }

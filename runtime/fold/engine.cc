@@ -63,13 +63,13 @@ StepTimings Engine::TakeTimings() {
   return std::exchange(context_.timings, {});
 }
 
-std::vector<RowStats> Engine::Run(StepPlan& plan, const LogitSink& sink) {
+StepResult Engine::Run(StepPlan& plan, const LogitSink& sink) {
   broken_ = true;  // until it has gone well
   BroadcastPlan(communicator_, plan);
-  std::vector<RowStats> stats = Execute(plan, sink);
+  StepResult result = Execute(plan, sink);
   broken_ = false;
   if (sink_failure_) std::rethrow_exception(std::exchange(sink_failure_, nullptr));
-  return stats;
+  return result;
 }
 
 void Engine::Stop() {
@@ -96,7 +96,7 @@ void Engine::Fork(const PlannedFork& planned) {
   sequences_[planned.id] = parent->second->Fork();
 }
 
-std::vector<RowStats> Engine::Execute(const StepPlan& plan, const LogitSink& sink) {
+StepResult Engine::Execute(const StepPlan& plan, const LogitSink& sink) {
   for (const int64_t id : plan.releases) sequences_.erase(id);
   for (const PlannedFork& planned : plan.forks) Fork(planned);
 
@@ -127,18 +127,26 @@ std::vector<RowStats> Engine::Execute(const StepPlan& plan, const LogitSink& sin
   return Logits(plan, sink);
 }
 
-std::vector<RowStats> Engine::Logits(const StepPlan& plan, const LogitSink& sink) {
+StepResult Engine::Logits(const StepPlan& plan, const LogitSink& sink) {
   const int64_t wanted = plan.wanted_rows();
-  std::vector<RowStats> stats;
-  if (plan.logit_use == LogitUse::kStatistics) {
-    stats.resize(static_cast<size_t>(wanted));
+  StepResult result;
+  const auto by_tiles = [&](auto& out, const auto& compute) {
+    out.resize(static_cast<size_t>(wanted));
     for (int64_t row = 0; row < wanted; row += options_.max_logit_rows) {
       const int64_t end = std::min(wanted, row + options_.max_logit_rows);
-      const auto at = static_cast<size_t>(row);
-      const auto n = static_cast<size_t>(end - row);
-      transformer_.RowStatistics(context_, row, end, std::span(plan.targets).subspan(at, n),
-                                 std::span(stats).subspan(at, n));
+      compute(row, end,
+              std::span(out).subspan(static_cast<size_t>(row), static_cast<size_t>(end - row)));
     }
+  };
+  if (plan.logit_use == LogitUse::kStatistics) {
+    by_tiles(result.statistics, [&](int64_t row, int64_t end, std::span<RowStats> out) {
+      const auto targets = std::span(plan.targets).subspan(static_cast<size_t>(row), out.size());
+      transformer_.RowStatistics(context_, row, end, targets, out);
+    });
+  } else if (plan.logit_use == LogitUse::kLargest) {
+    by_tiles(result.largest, [&](int64_t row, int64_t end, std::span<int32_t> out) {
+      transformer_.LargestTokens(context_, row, end, out);
+    });
   } else if (plan.logit_use == LogitUse::kGather) {
     const int64_t tile = std::min(options_.max_gather_rows, options_.max_logit_rows);
     for (int64_t row = 0; row < wanted; row += tile) {
@@ -155,7 +163,7 @@ std::vector<RowStats> Engine::Logits(const StepPlan& plan, const LogitSink& sink
       }
     }
   }
-  return stats;
+  return result;
 }
 
 }  // namespace kvfold

@@ -45,6 +45,12 @@ StepLimits RankStepLimits(const EngineOptions& options);
 MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kernels,
                             const EngineOptions& options);
 
+// By wanted row, on every rank: what the plan's logit_use asks for; empty otherwise.
+struct StepResult {
+  std::vector<RowStats> statistics;
+  std::vector<int32_t> largest;  // tokens
+};
+
 // Row `row` of the step's wanted rows, over the whole vocabulary. Called on rank 0 in rising order.
 using LogitSink = std::function<void(int64_t row, std::span<const float> logits)>;
 
@@ -67,9 +73,8 @@ class Engine {
   void SetTimed(bool timed);
   int64_t workspace_bytes() const { return context_.memory.bytes(); }
 
-  // Rank 0: broadcasts the plan and executes it. Statistics of wanted rows are returned, logits go
-  // to the sink.
-  std::vector<RowStats> Run(StepPlan& plan, const LogitSink& sink);
+  // Rank 0: broadcasts the plan and executes it. Whole rows of logits go to the sink.
+  StepResult Run(StepPlan& plan, const LogitSink& sink);
   // Whether a step failed inside: the ranks may be at different places, and only
   // Communicator::Abort ends them.
   bool broken() const { return broken_; }
@@ -78,9 +83,9 @@ class Engine {
   void Follow();
 
  private:
-  std::vector<RowStats> Execute(const StepPlan& plan, const LogitSink& sink);
+  StepResult Execute(const StepPlan& plan, const LogitSink& sink);
   void Fork(const PlannedFork& planned);
-  std::vector<RowStats> Logits(const StepPlan& plan, const LogitSink& sink);
+  StepResult Logits(const StepPlan& plan, const LogitSink& sink);
 
   const ModelConfig& config_;
   Communicator& communicator_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/error.h"
+#include "runtime/kernels/kernels.h"
 
 namespace kvfold {
 namespace {
@@ -51,14 +52,19 @@ uint64_t RequestKey(std::string_view id) {
 int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options,
                     uint64_t request_key, int64_t position) {
   KVFOLD_CHECK(!logits.empty(), "vocab_size", logits.size());
-  const auto best = std::max_element(logits.begin(), logits.end());
-  if (options.temperature == 0.0) return static_cast<int32_t>(best - logits.begin());
+  // As Kernels::ArgMax finds it, which takes its place where all requests of a step are greedy.
+  LargestLogit largest;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > largest.logit) largest = {logits[i], static_cast<int32_t>(i)};
+  }
+  if (options.temperature == 0.0) return largest.column;
 
   std::vector<Candidate> candidates;
   candidates.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    candidates.push_back({std::exp((static_cast<double>(logits[i]) - *best) / options.temperature),
-                          static_cast<int32_t>(i)});
+    candidates.push_back(
+        {std::exp((static_cast<double>(logits[i]) - largest.logit) / options.temperature),
+         static_cast<int32_t>(i)});
   }
   const auto likelier = [](const Candidate& a, const Candidate& b) {
     return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;

@@ -52,6 +52,8 @@ struct Scheduler::Running {
   Clock::time_point started, first_token;
 
   int64_t prompt_tokens() const { return static_cast<int64_t>(request.tokens.size()); }
+  // Whether its next token takes a whole row of logits, not only where the largest is.
+  bool wants_logits() const { return request.sampling.temperature > 0.0 || callbacks.logits; }
   bool folding() const { return fed < prompt_tokens(); }
   int64_t own_cache_tokens() const {
     return OwnCacheTokens(CacheTokens(request), prefix ? prefix->n_tokens() : 0);
@@ -230,7 +232,6 @@ bool Scheduler::AdmitFork(Running& next) {
 Scheduler::Planned Scheduler::PlanStep() {
   Planned planned;
   StepPlan& plan = planned.plan;
-  plan.logit_use = LogitUse::kGather;
   plan.releases = std::exchange(releases_, {});
   plan.forks = std::exchange(forks_, {});
   int64_t rows = 0;
@@ -257,6 +258,8 @@ Scheduler::Planned Scheduler::PlanStep() {
     planned.prefix = add(prefix_->id, prefix_->fed, prefix_->Next(options_.chunk), false);
     if (planned.prefix) planned.fold_rows += plan.sequences.back().n_tokens;
   }
+  const bool gather = std::ranges::any_of(planned.by_row, &Running::wants_logits);
+  plan.logit_use = gather ? LogitUse::kGather : LogitUse::kLargest;
   // The next chunks' rows are read while this step runs.
   for (size_t i = 0; i < planned.in_step.size(); ++i) {
     Running& running = *planned.in_step[i];
@@ -296,9 +299,17 @@ bool Scheduler::Step() {
   }
   const auto start = Clock::now();
   Planned planned = PlanStep();
-  engine_.Run(planned.plan, [&](int64_t row, std::span<const float> logits) {
-    TakeToken(*planned.by_row[static_cast<size_t>(row)], logits);
-  });
+  const StepResult result =
+      engine_.Run(planned.plan, [&](int64_t row, std::span<const float> logits) {
+        Running& running = *planned.by_row[static_cast<size_t>(row)];
+        const auto n_new = static_cast<int64_t>(running.completion.tokens.size());
+        const TokenId token = SampleToken(logits, running.request.sampling, running.key,
+                                          running.prompt_tokens() + n_new);
+        if (running.callbacks.logits) running.callbacks.logits(logits);
+        TakeToken(running, token);
+      });
+  for (size_t row = 0; row < result.largest.size(); ++row)
+    TakeToken(*planned.by_row[row], result.largest[row]);
   Account(planned, SecondsSince(start));
 
   for (const Running* running : planned.folded) {
@@ -327,12 +338,9 @@ void Scheduler::Release(const Running& finished) {
   reserved_tokens_ -= finished.prefix->full_block_tokens();
 }
 
-void Scheduler::TakeToken(Running& running, std::span<const float> logits) {
+void Scheduler::TakeToken(Running& running, TokenId token) {
   Completion& completion = running.completion;
   const auto n_new = static_cast<int64_t>(completion.tokens.size());
-  const TokenId token =
-      SampleToken(logits, running.request.sampling, running.key, running.prompt_tokens() + n_new);
-  if (running.callbacks.logits) running.callbacks.logits(logits);
   if (n_new == 0) {
     running.first_token = Clock::now();
     completion.fold_s = SecondsSince(running.started);

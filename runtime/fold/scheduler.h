@@ -109,7 +109,7 @@ class Scheduler {
   void Account(const Planned& planned, double seconds);
   void Release(const Running& finished);
   void Finish(Running& running, const char* reason);
-  void TakeToken(Running& running, std::span<const float> logits);
+  void TakeToken(Running& running, TokenId token);
 
   Engine& engine_;
   EmbeddingSource& embeddings_;

@@ -211,4 +211,26 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
   }
 }
 
+void Transformer::LargestTokens(StepContext& context, int64_t row_begin, int64_t row_end,
+                                std::span<int32_t> out) {
+  const auto rows = static_cast<size_t>(row_end - row_begin);
+  KVFOLD_CHECK(out.size() == rows, "out", out.size(), "rows", rows);
+  const TensorView logits = ShardLogits(context, row_begin, row_end);
+  shard_largest_.resize(rows);
+  kernels_.ArgMax(logits, shard_largest_);
+  all_largest_.resize(rows * static_cast<size_t>(communicator_.size()));
+  communicator_.AllGatherBytes(std::as_bytes(std::span(shard_largest_)),
+                               std::as_writable_bytes(std::span(all_largest_)));
+  for (size_t r = 0; r < rows; ++r) {
+    LargestLogit largest;
+    for (int rank = 0; rank < communicator_.size(); ++rank) {
+      const LargestLogit& part = all_largest_[static_cast<size_t>(rank) * rows + r];
+      if (!(part.logit > largest.logit)) continue;
+      const auto first = static_cast<int32_t>(plan_.rank(rank).vocab_rows.begin);
+      largest = {part.logit, first + part.column};
+    }
+    out[r] = largest.column;
+  }
+}
+
 }  // namespace kvfold

@@ -57,6 +57,11 @@ class Transformer {
   void RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
                      std::span<const int32_t> targets, std::span<RowStats> out);
 
+  // The token of the first of the largest logits of every row, of the whole vocabulary, on every
+  // rank. Logits stay where they are.
+  void LargestTokens(StepContext& context, int64_t row_begin, int64_t row_end,
+                     std::span<int32_t> out);
+
  private:
   void StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
                           std::span<const StepSequence> sequences);
@@ -80,6 +85,7 @@ class Transformer {
   std::vector<SequenceRows> layer_rows_;
   std::vector<int64_t> shard_targets_;
   std::vector<RowStats> shard_stats_, all_stats_;
+  std::vector<LargestLogit> shard_largest_, all_largest_;
 };
 
 }  // namespace kvfold

@@ -343,6 +343,35 @@ TEST_F(SchedulerTest, ChunkBeyondTheEnginesStepIsABug) {
   });
 }
 
+// Where all are greedy no row of logits is gathered; beside one that wants its rows all of them
+// are.
+TEST_F(SchedulerTest, GreedyTokensAreThoseOfGatheredLogits) {
+  for (const int tp_size : {1, 2}) {  // the vocabulary of 29 is all on the first rank
+    LocalModelOptions options = Options();
+    options.tp_size = tp_size;
+    options.max_sequences = 2;
+    const auto tokens_of = [&](bool gathered) {
+      std::vector<std::vector<TokenId>> tokens(2);
+      WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank&) {
+        for (size_t i = 0; i < tokens.size(); ++i) {
+          Scheduler::Callbacks callbacks;
+          callbacks.done = [&tokens, i](const Completion& done) { tokens[i] = done.tokens; };
+          if (gathered && i == 0) {
+            callbacks.logits = [&](std::span<const float> row) {
+              EXPECT_EQ(static_cast<int64_t>(row.size()), config_.vocab_size);
+            };
+          }
+          scheduler.Submit(Prompt(9, 20, i + 1), callbacks);
+        }
+        while (scheduler.Step()) {
+        }
+      });
+      return tokens;
+    };
+    EXPECT_EQ(tokens_of(false), tokens_of(true)) << "tp_size " << tp_size;
+  }
+}
+
 // A callback's exception reaches the caller when the step is over on all ranks: the group is whole.
 TEST_F(SchedulerTest, CallbackThatThrowsLeavesTheRanksInStep) {
   LocalModelOptions options = Options();
@@ -359,7 +388,7 @@ TEST_F(SchedulerTest, CallbackThatThrowsLeavesTheRanksInStep) {
     EXPECT_THROW(run(), IoError);
     EXPECT_FALSE(rank.engine.broken());
     StepPlan plan;  // the other rank still follows
-    EXPECT_TRUE(rank.engine.Run(plan, {}).empty());
+    EXPECT_TRUE(rank.engine.Run(plan, {}).statistics.empty());
   });
 }
 
