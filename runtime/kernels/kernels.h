@@ -51,6 +51,9 @@ struct AttentionHeads {
   // By query head of this rank, the KV head of this rank that it attends to; rising.
   std::span<const int32_t> kv_head_of;
   float softmax_scale = 0.0f;
+  // A soft-cap of scaled scores: s becomes score_cap * tanh(s / score_cap) (Gemma 2,
+  // arXiv:2408.00118, section 2). 0: none.
+  float score_cap = 0.0f;
 };
 
 // What the device could do at best, measured.
@@ -128,10 +131,10 @@ class Kernels : public KernelSizing {
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
                           std::span<const SequenceRows> sequences) = 0;
 
-  // out[t, h] = softmax(scale * q[t, h] . K) V over the positions that t sees: not after itself,
-  // and within the window. q: the rotated q heads of `qkv`; out: activation_dtype [n_tokens,
-  // n_heads * head_dim]. log_sum_exp: null, or f32 [n_tokens, n_heads]: the natural log of the sum
-  // of exponentials of the scaled scores, by which partial results merge.
+  // out[t, h] = softmax(scale * q[t, h] . K, capped) V over the positions that t sees: not after
+  // itself, and within the window. q: the rotated q heads of `qkv`; out: activation_dtype
+  // [n_tokens, n_heads * head_dim]. log_sum_exp: null, or f32 [n_tokens, n_heads]: the natural log
+  // of the sum of exponentials of the scaled scores, by which partial results merge.
   virtual void Attention(ConstTensorView qkv, const AttentionHeads& heads,
                          std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
                          TensorView out, float* log_sum_exp) = 0;

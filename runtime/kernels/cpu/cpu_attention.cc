@@ -6,6 +6,8 @@
 #include <limits>
 #include <numbers>
 
+#include "runtime/kernels/log2_scores.h"
+
 namespace kvfold::cpu {
 namespace {
 
@@ -62,7 +64,9 @@ AttentionArgs CpuAttention::Arguments(ConstTensorView qkv, const AttentionHeads&
   args.head_dim = heads.head_dim;
   args.first_position = sequence.view.begin;
   args.window = sequence.view.window;
-  args.scale_log2e = heads.softmax_scale * std::numbers::log2e_v<float>;
+  const Log2Scores scores = InLog2(heads);
+  args.score_scale = scores.scale;
+  args.score_cap = scores.cap;
   args.blocks = sequence.view.blocks.data();
   args.first_block = sequence.view.first_block;
   args.head_offset_bytes = sequence.view.layer_offset_bytes + group.kv_head * layout.head_bytes();

@@ -23,7 +23,8 @@ struct AttentionArgs {
   int64_t head_dim = 0;
   int64_t first_position = 0;  // of token 0
   int64_t window = 0;          // 0 = all
-  float scale_log2e = 0.0f;    // softmax scale times log2(e): exponentials are powers of two
+  float score_scale = 0.0f;    // Log2Scores (runtime/kernels/log2_scores.h)
+  float score_cap = 0.0f;
   // Keys and values: block b holds positions [b * 128, ...); head(b) = blocks[b - first_block] +
   // head_offset.
   std::byte* const* blocks = nullptr;

@@ -64,7 +64,8 @@ struct AttentionArgs {
   DType q_dtype = DType::kF32;
   DType out_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
-  float scale_log2e = 0.0f;  // of scores, times log2(e)
+  float score_scale = 0.0f;  // Log2Scores (runtime/kernels/log2_scores.h)
+  float score_cap = 0.0f;
 };
 
 }  // namespace kvfold::cuda

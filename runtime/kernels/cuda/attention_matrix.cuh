@@ -13,10 +13,11 @@
 
 namespace kvfold::cuda {
 
-template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of>
+template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of, bool kCappedOf>
 struct MatrixAttention {
   static constexpr int kHeadDim = kHeadDimOf;
   static constexpr bool kInt8 = kInt8Of;
+  static constexpr bool kCapped = kCappedOf;
   static constexpr AttentionTiling kTiling = TilingOf<kHeadDimOf, kFewRowsOf, kInt8Of>();
   static constexpr int kThreads = kTiling.warps * 32;
   static constexpr int kSharedBytes = SharedBytes(kHeadDimOf, kTiling, kInt8Of);
@@ -191,6 +192,21 @@ struct MatrixAttention {
     }
   }
 
+  // Tanh of what is to be capped: the cap itself is a factor of the powers.
+  KVFOLD_DEVICE void Cap(Scores& s) const {
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) s[slab][n][j] = Tanh(s[slab][n][j] * args.score_scale);
+      }
+    }
+  }
+
+  // What a held score times makes the power of two.
+  KVFOLD_DEVICE float PowerScale() const { return kCapped ? args.score_cap : args.score_scale; }
+
   KVFOLD_DEVICE void Mask(int tile_position, Scores& s) const {
 #pragma unroll
     for (int slab = 0; slab < kSlabs; ++slab) {
@@ -227,15 +243,15 @@ struct MatrixAttention {
         top = ptx::Max(top, ptx::ShuffleXor(top, 1));  // the four lanes of a row
         top = ptx::Max(top, ptx::ShuffleXor(top, 2));
         // A row that has seen nothing yet: powers of -infinity, not of infinity - infinity.
-        const float held = top == least ? 0.0f : top * args.scale_log2e;
-        const float shrink = ptx::Exp2Fast(max[slab][half] * args.scale_log2e - held);
+        const float held = top == least ? 0.0f : top * PowerScale();
+        const float shrink = ptx::Exp2Fast(max[slab][half] * PowerScale() - held);
         max[slab][half] = top;
         float total = 0.0f;
 #pragma unroll
         for (int n = 0; n < kKeyTile / 8; ++n) {
 #pragma unroll
           for (int j = 2 * half; j < 2 * half + 2; ++j) {
-            s[slab][n][j] = ptx::Exp2Fast(s[slab][n][j] * args.scale_log2e - held);
+            s[slab][n][j] = ptx::Exp2Fast(s[slab][n][j] * PowerScale() - held);
             total += s[slab][n][j];
           }
         }
@@ -294,7 +310,7 @@ struct MatrixAttention {
     const int packed = RowOf(slab, half);
     if (packed >= item.row_end) return;
     const int column = lane % 4 * 2;
-    const float scaled_max = max * args.scale_log2e;
+    const float scaled_max = max * PowerScale();
     if (item.partial >= 0) {
       const int64_t row = item.partial + packed - item.row_begin;
       float* const out = args.partial_out + row * kHeadDim + column;
@@ -364,6 +380,7 @@ struct MatrixAttention {
       }
       Multiply(Arrive(p, n_pieces), s);
       if constexpr (kInt8) ScaleColumns(p, s);
+      if constexpr (kCapped) Cap(s);
       if (NeedsMask(PositionOf(item.row_begin), PositionOf(item.row_end - 1), sequence.window,
                     tile_position, kKeyTile)) {
         Mask(tile_position, s);

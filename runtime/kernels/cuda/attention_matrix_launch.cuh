@@ -2,6 +2,7 @@
 // source file that instantiates it.
 #pragma once
 
+#include "runtime/kernels/cuda/dispatch.h"
 #include "runtime/kernels/cuda/gpu_launch.h"
 // Kernel bodies take their names from here.
 #include "runtime/kernels/cuda/ptx.h"
@@ -31,13 +32,12 @@ cudaError_t LaunchConfig(const AttentionArgs& args, int n_items, cudaStream_t st
 template <int kHeadDim>
 cudaError_t LaunchMatrixAttention(bool few_rows, const AttentionArgs& args, int n_items,
                                   cudaStream_t stream) {
-  const bool int8 = args.kv_dtype == DType::kI8;
-  if (few_rows && int8) {
-    return LaunchConfig<MatrixAttention<kHeadDim, true, true>>(args, n_items, stream);
-  }
-  if (few_rows) return LaunchConfig<MatrixAttention<kHeadDim, true, false>>(args, n_items, stream);
-  if (int8) return LaunchConfig<MatrixAttention<kHeadDim, false, true>>(args, n_items, stream);
-  return LaunchConfig<MatrixAttention<kHeadDim, false, false>>(args, n_items, stream);
+  cudaError_t launched = cudaSuccess;
+  WithMatrixKind(few_rows, args, [&]<bool kFewRows, bool kInt8, bool kCapped>() {
+    launched =
+        LaunchConfig<MatrixAttention<kHeadDim, kFewRows, kInt8, kCapped>>(args, n_items, stream);
+  });
+  return launched;
 }
 
 }  // namespace kvfold::cuda

@@ -65,7 +65,8 @@ KVFOLD_DEVICE void AttentionPlainBody(const AttentionArgs& args) {
                      CacheElement<kDtype>(keys, static_cast<int64_t>(slot) * args.head_dim + d);
         }
         if constexpr (kDtype == DType::kI8) product *= ptx::Load(scales + slot);
-        score = product * args.scale_log2e;
+        score = product * args.score_scale;
+        if (args.score_cap > 0.0f) score = args.score_cap * Tanh(score);
       }
       const float top = ptx::Max(max, WarpMax(score));
       // Scores that are not numbers leave the maximum where it was, perhaps nowhere.

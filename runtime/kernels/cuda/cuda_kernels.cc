@@ -7,11 +7,11 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numbers>
 #include <vector>
 
 #include "runtime/kernels/cuda/batch_table.h"
 #include "runtime/kernels/cuda/cuda_sizing.h"
+#include "runtime/kernels/log2_scores.h"
 
 namespace kvfold {
 namespace cuda {
@@ -382,7 +382,9 @@ void CudaKernels::Attention(ConstTensorView qkv, const AttentionHeads& heads,
   args.kv_dtype = layout.dtype;
   args.head_dim = static_cast<int>(heads.head_dim);
   args.n_heads = Int(heads.n_heads, "heads");
-  args.scale_log2e = heads.softmax_scale * std::numbers::log2e_v<float>;
+  const Log2Scores scores = InLog2(heads);
+  args.score_scale = scores.scale;
+  args.score_cap = scores.cap;
   if (kind.matrix) {
     RowAccess access;
     access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "comm/device/dtype.h"
+#include "runtime/kernels/cuda/attention_args.h"
 
 namespace kvfold::cuda {
 
@@ -56,6 +57,20 @@ void WithHeadDim(int head_dim, Use&& use) {
     default:
       throw std::logic_error("no CUDA kernel with matrix units for this head_dim");
   }
+}
+
+// Calls use.template operator()<few rows, int8 cache, capped scores>().
+template <typename Use>
+void WithMatrixKind(bool few_rows, const AttentionArgs& args, Use&& use) {
+  const auto with_cap = [&]<bool kFewRows, bool kInt8>() {
+    if (args.score_cap > 0.0f) return use.template operator()<kFewRows, kInt8, true>();
+    use.template operator()<kFewRows, kInt8, false>();
+  };
+  const bool int8 = args.kv_dtype == DType::kI8;
+  if (few_rows && int8) return with_cap.template operator()<true, true>();
+  if (few_rows) return with_cap.template operator()<true, false>();
+  if (int8) return with_cap.template operator()<false, true>();
+  with_cap.template operator()<false, false>();
 }
 
 }  // namespace kvfold::cuda

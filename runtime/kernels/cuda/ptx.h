@@ -48,6 +48,12 @@ KVFOLD_DEVICE float Exp2Fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// 1 / x within its last bit.
+KVFOLD_DEVICE float ReciprocalFast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 KVFOLD_DEVICE float Exp2(float x) { return exp2f(x); }
 KVFOLD_DEVICE float Exp(float x) { return expf(x); }
 KVFOLD_DEVICE float Log2(float x) { return log2f(x); }

@@ -130,8 +130,8 @@ std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, cons
   Matrix out(backend, kernels.activation_dtype(), rows, q_cols, q_cols + 8);
   Matrix lse(backend, DType::kF32, rows, shape.n_heads());
   qkv.Set(qkv_rows);
-  const AttentionHeads heads{shape.n_heads(), shape.n_kv_heads(), shape.head_dim, shape.kv_head_of,
-                             shape.softmax_scale()};
+  const AttentionHeads heads{shape.n_heads(),  shape.n_kv_heads(),    shape.head_dim,
+                             shape.kv_head_of, shape.softmax_scale(), shape.score_cap};
   const GuardedBytes scratch(backend,
                              kernels.ScratchBytes(heads, static_cast<int64_t>(which.size())));
   kernels.Attention(qkv.view(), heads, batch, scratch.span(), out.view(), lse.f32());
@@ -175,7 +175,7 @@ AttentionRow ReferenceRow(const BatchShape& shape, const SequenceData& sequence,
   }
   const auto q_begin = static_cast<size_t>((token * shape.n_heads() + head) * shape.head_dim);
   return AttendRow(std::span(sequence.q).subspan(q_begin, static_cast<size_t>(shape.head_dim)),
-                   keys, values, shape.softmax_scale());
+                   keys, values, shape.softmax_scale(), shape.score_cap);
 }
 
 }  // namespace kvfold

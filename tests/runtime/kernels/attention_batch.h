@@ -18,6 +18,7 @@ struct BatchShape {
   std::vector<std::pair<int64_t, int64_t>> sequences;  // positions before the chunk, its tokens
   float score_deviation = 1.0f;
   bool dominant_key = false;  // each query's score of one of its keys is 60 above the others
+  float score_cap = 0.0f;     // 0: none
 
   int64_t n_heads() const { return static_cast<int64_t>(kv_head_of.size()); }
   int64_t n_kv_heads() const { return kv_head_of.back() + 1; }

@@ -48,7 +48,8 @@ class AttentionTest : public KernelsTest {
           RunAttention(backend(), kv_dtype, shape, sequences, all);
       for (size_t i = 0; i < got.size(); ++i) {
         for (const Checked& c : checked[i]) {
-          const AttentionBound bound = BoundOf(c.row, products, kernels().activation_dtype());
+          const AttentionBound bound = BoundOf(c.row, products, kernels().activation_dtype(),
+                                               {.score = CapError(shape.score_cap)});
           const auto at = static_cast<size_t>(c.token * shape.n_heads() + c.head);
           const auto head_dim = static_cast<size_t>(shape.head_dim);
           ASSERT_TRUE(WithinBounds(std::span(got[i].out).subspan(at * head_dim, head_dim),
@@ -145,6 +146,21 @@ TEST_P(AttentionTest, ScoresOfEverySize) {
   }
 }
 
+// Around the cap, far below it and far beyond it, where all keys count the same.
+TEST_P(AttentionTest, ShortWithCappedScores) {
+  uint64_t seed = 90;
+  for (const float cap : {0.5f, 5.0f, 50.0f}) {
+    for (const int64_t window : {0, 40}) {
+      BatchShape shape{64, kThreeAndTwo, window, {{0, 20}, {130, 7}, {200, 1}}};
+      shape.score_deviation = 5.0f;
+      shape.score_cap = cap;
+      ExpectReference(shape, seed++);
+      shape.head_dim = 24;
+      ExpectReference(shape, seed++);
+    }
+  }
+}
+
 TEST_P(AttentionTest, OneKeyOutshinesAll) {
   for (const int64_t window : {0, 200}) {
     BatchShape shape{128, kPairs, window, {{0, 7}, {1000, 130}, {2500, 1}}};
@@ -167,7 +183,8 @@ TEST_P(AttentionTest, VeryLongPrefixes) {
 // A query that is not a number must not become a plausible answer.
 TEST_P(AttentionTest, LosesNoNan) {
   for (const int64_t prefix : {0, 130, 2500}) {
-    const BatchShape shape{64, kPairs, 0, {{prefix, 3}}};
+    BatchShape shape{64, kPairs, 0, {{prefix, 3}}};
+    shape.score_cap = prefix == 130 ? 30.0f : 0.0f;
     std::vector<SequenceData> sequences = MakeSequences(shape, 700);
     sequences[0].q[64 * 4 + 64 + 5] = std::numeric_limits<float>::quiet_NaN();  // token 1, head 1
     for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {

@@ -63,7 +63,7 @@ std::vector<float> Normals(std::mt19937_64& random, int64_t n, float deviation) 
 }
 
 AttentionRow AttendRow(std::span<const float> q, std::span<const double> keys,
-                       std::span<const double> values, double scale) {
+                       std::span<const double> values, double scale, double score_cap) {
   const size_t head_dim = q.size();
   const size_t n_keys = keys.size() / head_dim;
   AttentionRow row;
@@ -83,6 +83,7 @@ AttentionRow AttendRow(std::span<const float> q, std::span<const double> keys,
       squares += product * product;
     }
     scores[j] = scale * score;
+    if (score_cap > 0) scores[j] = score_cap * std::tanh(scores[j] / score_cap);
     narrow[j] = scale * std::sqrt(squares);
     row.narrow_max = std::max(row.narrow_max, narrow[j]);
     row.products_max = std::max(row.products_max, scale * sizes);
@@ -112,6 +113,11 @@ AttentionRow AttendRow(std::span<const float> q, std::span<const double> keys,
   }
   return row;
 }
+
+// cap * (2 / (1 + e) - 1), e = exp(-2 x): a relative error of e, at most d, moves the fraction by
+// at most d / 2; x's rounding and that of its factor by u; the sum's, the reciprocal's and the
+// difference's roundings by 2 u, 4 u and u; the cap's and the product's are relative to it: 2 u.
+double CapError(double score_cap) { return score_cap * (kExpErrorF32 / 2 + 10 * kRoundoffF32); }
 
 // Let every score be off by e_j, |e_j| <= e. With w_j = exp(e_j) the result is
 // sum p_j w_j v_j / sum p_j w_j, off from out by sum p_j (w_j - 1)(v_j - out) / sum p_j w_j, since

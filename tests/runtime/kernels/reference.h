@@ -56,7 +56,9 @@ struct AttentionRow {
   int64_t n_keys = 0;
 };
 AttentionRow AttendRow(std::span<const float> q, std::span<const double> keys,
-                       std::span<const double> values, double scale);
+                       std::span<const double> values, double scale, double score_cap = 0);
+// What a cap adds to the error of a score; tanh passes on no more than what it is given.
+double CapError(double score_cap);
 
 // How far keys and values of the cache are from those of the reference.
 struct CacheError {

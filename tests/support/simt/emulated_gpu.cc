@@ -74,12 +74,11 @@ class EmulatedExecutor : public cuda::Executor {
       return;
     }
     cuda::WithHeadDim(args.head_dim, [&]<int kHeadDim>() {
-      const bool few = kernel == cuda::AttentionKernel::kMatrixFew;
-      const bool int8 = args.kv_dtype == DType::kI8;
-      if (few && int8) Matrix<cuda::MatrixAttention<kHeadDim, true, true>>(args, n_items);
-      if (few && !int8) Matrix<cuda::MatrixAttention<kHeadDim, true, false>>(args, n_items);
-      if (!few && int8) Matrix<cuda::MatrixAttention<kHeadDim, false, true>>(args, n_items);
-      if (!few && !int8) Matrix<cuda::MatrixAttention<kHeadDim, false, false>>(args, n_items);
+      cuda::WithMatrixKind(kernel == cuda::AttentionKernel::kMatrixFew, args,
+                           [&]<bool kFewRows, bool kInt8, bool kCapped>() {
+                             Matrix<cuda::MatrixAttention<kHeadDim, kFewRows, kInt8, kCapped>>(
+                                 args, n_items);
+                           });
     });
   }
   void AttentionMerge(const cuda::AttentionArgs& args, int n_merges, int most_rows) override {

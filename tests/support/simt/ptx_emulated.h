@@ -110,6 +110,7 @@ inline float Exp2Fast(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0.0f : y;  // as the instruction flushes; NaN stays
 }
+inline float ReciprocalFast(float x) { return 1.0f / x; }
 inline float Exp2(float x) { return std::exp2(x); }
 inline float Exp(float x) { return std::exp(x); }
 inline float Log2(float x) { return std::log2(x); }

@@ -71,6 +71,29 @@ KVFOLD_INLINE const uint16_t* TileOf(const std::byte* tile, DType dtype, int64_t
   return out;
 }
 
+// 2 / (1 + exp(-2 x)) - 1, x held above -40 so that the power stays finite. NaN stays NaN.
+KVFOLD_INLINE F32v Tanh(F32v x) {
+  const F32v held = Max(Splat(-40.0f), x);
+  return 2.0f / (1.0f + Exp2<5>(held * (-2.0f * kLog2E))) - 1.0f;
+}
+
+// Soft-capped scores of one row, int8 keys' scales included; n is a multiple of kLanes.
+KVFOLD_INLINE void CapRow(float* scores, int64_t n, const float* k_scales, float cap) {
+  for (int64_t j = 0; j < n; j += kLanes) {
+    F32v score = Load(scores + j);
+    if (k_scales != nullptr) score *= Load(k_scales + j);
+    Store(scores + j, cap * Tanh(score));
+  }
+}
+
+struct Ones {
+  alignas(64) float of[kKeys];
+  constexpr Ones() : of() {
+    for (float& one : of) one = 1.0f;
+  }
+};
+inline constexpr Ones kOnes;
+
 // Scores of one row against one block -> probabilities; updates the row's running maximum and sum
 // and rescales its sums. Only columns [valid_begin, valid_end) count; all of [0, n) are written; n
 // is a multiple of kLanes.
@@ -143,7 +166,7 @@ void AttentionTile(const AttentionArgs& args) {
     const int64_t row = args.row_begin + r;
     const float* q = args.q + row / args.group * args.q_stride + row % args.group * head_dim;
     for (int64_t d = 0; d < head_dim; ++d)
-      StoreElement(s.q + r * head_dim + d, q[d] * args.scale_log2e);
+      StoreElement(s.q + r * head_dim + d, q[d] * args.score_scale);
     for (int64_t d = 0; d < head_dim; ++d) s.sums[r * head_dim + d] = 0.0f;
     s.row_max[r] = -__builtin_inff();
     s.row_sum[r] = 0.0f;
@@ -157,6 +180,7 @@ void AttentionTile(const AttentionArgs& args) {
   const int64_t end = Smaller(args.key_end, last + 1);
 
   const bool scaled = args.kv_dtype == DType::kI8;
+  const bool capped = args.score_cap > 0.0f;
   for (int64_t block = begin / kKeys; block * kKeys < end; ++block) {
     const int64_t base = block * kKeys;
     const std::byte* head = args.blocks[block - args.first_block] + args.head_offset_bytes;
@@ -194,9 +218,11 @@ void AttentionTile(const AttentionArgs& args) {
         float* const scores = s.scores + r * kKeys;
         Element* const probs = s.probs + r * kKeys;
         float* const sums = s.sums + (sub + r) * head_dim;
+        if (capped) CapRow(scores, n, scaled ? k_scales : nullptr, args.score_cap);
         if (scaled) {
-          SoftmaxRow<Element, true>(scores, probs, n, valid_begin, valid_end, k_scales, v_scales,
-                                    s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);
+          SoftmaxRow<Element, true>(scores, probs, n, valid_begin, valid_end,
+                                    capped ? kOnes.of : k_scales, v_scales, s.row_max + sub + r,
+                                    s.row_sum + sub + r, sums, head_dim);
         } else {
           SoftmaxRow<Element, false>(scores, probs, n, valid_begin, valid_end, nullptr, nullptr,
                                      s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);

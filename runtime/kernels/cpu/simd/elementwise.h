@@ -8,8 +8,6 @@
 namespace kvfold::cpu {
 namespace {
 
-inline constexpr float kLog2E = 1.4426950408889634f;
-
 KVFOLD_INLINE void StoreAs(void* out, DType dtype, int64_t i, F32v v) {
   if (dtype == DType::kF32) {
     Store(static_cast<float*>(out) + i, v);

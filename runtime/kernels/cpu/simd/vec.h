@@ -18,6 +18,7 @@ namespace kvfold::cpu {
 namespace {
 
 inline constexpr int kLanes = KVFOLD_SIMD_BYTES / 4;
+inline constexpr float kLog2E = 1.4426950408889634f;
 
 typedef float F32v __attribute__((vector_size(KVFOLD_SIMD_BYTES)));
 typedef int32_t I32v __attribute__((vector_size(KVFOLD_SIMD_BYTES)));

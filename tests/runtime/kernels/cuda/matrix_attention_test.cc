@@ -37,7 +37,8 @@ class MatrixAttentionTest : public KernelsTest {
           const bool edge = token < 2 || token + 2 > n_tokens || token % 32 == 31;
           for (int64_t head = 0; edge && head < shape.n_heads(); ++head) {
             const AttentionRow want = ReferenceRow(shape, sequences[i], token, head);
-            const AttentionBound bound = BoundOf(want, DType::kBF16, DType::kBF16);
+            const AttentionBound bound =
+                BoundOf(want, DType::kBF16, DType::kBF16, {.score = CapError(shape.score_cap)});
             const auto at = static_cast<size_t>(token * shape.n_heads() + head);
             const auto head_dim = static_cast<size_t>(shape.head_dim);
             ASSERT_TRUE(WithinBounds(std::span(got[i].out).subspan(at * head_dim, head_dim),
@@ -91,6 +92,16 @@ TEST_P(MatrixAttentionTest, WindowsOverSplits) {
   ExpectReference({64, Groups(1, 4), 1, {{300, 1}, {0, 7}}}, 60);
   ExpectReference({64, Groups(1, 4), 100, {{500, 1}, {500, 40}}}, 61);
   ExpectReference({128, Groups(1, 2), 300, {{500, 1}, {290, 20}}}, 62);
+}
+
+TEST_P(MatrixAttentionTest, CappedScores) {
+  uint64_t seed = 80;
+  for (const int64_t head_dim : {64, 96, 128, 256}) {
+    BatchShape shape{head_dim, Groups(1, 4), 0, {{129, 1}, {130, 7}, {700, 1}}};
+    shape.score_deviation = 3.0f;
+    shape.score_cap = 4.0f;
+    ExpectReference(shape, seed++, true);
+  }
 }
 
 TEST_P(MatrixAttentionTest, SplitsOfALongPrefix) {
