@@ -15,6 +15,7 @@ A folder holds, besides the checkpoint itself:
     reference/tokens.json    the text: an array of token ids
     reference/logits.npy     float32 [tokens, vocab]: transformers' logits in float32 on the CPU, attention "eager"
     reference/greedy.json    the ids generated greedily after the text, and the smallest lead of the best logit over the second
+    reference/bf16.json      how far transformers' own bf16 pass is from those logits, of their size
     reference/switches.json  for every switch of the model: how it was flipped, and by how much the logits moved
 
 Weights are drawn with a gain of 1.5 / sqrt(fan_in), norm weights around 1, and biases that are not small: with the usual 0.02 a
@@ -107,6 +108,18 @@ def build_model(config, state):
 def logits_of(model, tokens, attention_mask=None):
     found = model(torch.tensor([tokens]), attention_mask=attention_mask, use_cache=False)
     return found.logits[0].numpy()
+
+
+@torch.no_grad()
+def write_bf16(reference, model, tokens, logits):
+    """The relative distance of the model's own bf16 pass, which one of ours is held to."""
+    narrow = copy.deepcopy(model)
+    frequencies = narrow.model.rotary_emb.inv_freq
+    narrow.to(torch.bfloat16)
+    narrow.model.rotary_emb.inv_freq = frequencies  # float32, as from_pretrained leaves them
+    found = narrow(torch.tensor([tokens]), use_cache=False).logits[0].float().numpy().astype(np.float64)
+    distance = float(np.linalg.norm(found - logits) / np.linalg.norm(logits))
+    write_json(reference / "bf16.json", {"distance": float(f"{distance:.3g}")})
 
 
 @torch.no_grad()
@@ -216,6 +229,7 @@ def make_fixture(fixture, root):
     write_json(reference / "tokens.json", tokens)
     np.save(reference / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
     write_json(reference / "greedy.json", {"tokens": greedy, "margin": float(f"{margin:.4g}")})
+    write_bf16(reference, model, tokens, logits)
     (reference / "switches.json").write_text(
         "[\n" + ",\n".join("  " + json.dumps(switch) for switch in switches) + "\n]\n"
     )
@@ -323,6 +337,7 @@ def make_gguf_twin(name, fixture, root):
     greedy = json.loads((folder / "reference" / "greedy.json").read_text())
     assert generate_greedily(model, tokens)[0] == greedy["tokens"], f"{name}: the .gguf file's greedy text is another"
     np.save(folder / "reference" / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
+    write_bf16(folder / "reference", model, tokens, logits)
     report(folder, f"logits read back within {difference:.1e} of {fixture.name}'s")
 
 
@@ -385,6 +400,7 @@ def make_quantised(fixture, types, root):
     write_json(folder / "reference" / "tokens.json", tokens)
     np.save(folder / "reference" / "logits.npy", np.ascontiguousarray(logits), allow_pickle=False)
     write_json(folder / "reference" / "greedy.json", {"tokens": greedy, "margin": float(f"{margin:.4g}")})
+    write_bf16(folder / "reference", model, tokens, logits)
     report(folder, f"seed {fixture.seed}, margin {margin:.4f}, rounding {rounding:.1e}")
 
 
@@ -400,6 +416,9 @@ def check_fixture(made, committed):
         elif file.name == "greedy.json":
             same = [json.loads((root / file).read_text())["tokens"] for root in (made, committed)]
             assert same[0] == same[1], f"{committed / file}: other tokens are generated"
+        elif file.name == "bf16.json":
+            made_it, held = (json.loads((root / file).read_text())["distance"] for root in (made, committed))
+            assert abs(made_it - held) < 0.1 * held, f"{committed / file}: {held}, now {made_it}"
         elif file.name != "switches.json":
             assert filecmp.cmp(made / file, committed / file, shallow=False), f"{committed / file}: differs"
 

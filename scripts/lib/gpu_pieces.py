@@ -1,10 +1,12 @@
 """What scripts/gpu_check.sh runs: pieces, each a list of steps.
 
 A step is one command. `parse` says what its standard output is: "json" (one object, kept whole), "text" (its last lines are
-kept), "tests" (a GoogleTest program's, of which one test at least must have run and passed) or "score" (kvfold score, whose logits are then held against a fixture's or another step's).
+kept), "tests" (a GoogleTest program's, of which one test at least must have run and passed) or "score" (kvfold score, whose
+logits are then held against a fixture's).
 """
 
 import dataclasses
+import json
 import os
 
 
@@ -50,10 +52,6 @@ def rehearsal(root):
 
 
 F32_TOLERANCE = 1e-4  # docs/design.md, section 5
-# A few of the fixtures (head dimensions, an odd split of heads, sliding windows, biases, another RoPE), and how far transformers'
-# own bf16 pass (eager, on a CPU) is from its float32 one by the relative measure: no further may ours be.
-BF16_TOLERANCE = {"llama_gqa": 0.0363, "llama_9_3": 0.0306, "llama_hd64": 0.0258, "llama_hd128": 0.0265, "llama31_rope": 0.0365,
-                  "mistral_window": 0.0349, "qwen2_mixed_window": 0.0272}
 
 
 class Pieces:
@@ -96,21 +94,30 @@ class Pieces:
         return [Step(tool, ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *self.kernel_tests(short=True)], parse="tests",
                      limit_s=220, needs="compute-sanitizer") for tool in ("memcheck", "racecheck")]
 
+    def fixture(self, model, *path):
+        return os.path.join(self.root, "tests/fixtures/models", model, *path)
+
+    def bf16_tolerance(self, model):
+        """How far transformers' own bf16 pass is from its float32 one, by the relative measure: no further may ours be."""
+        with open(self.fixture(model, "reference/bf16.json")) as file:
+            return json.load(file)["distance"]
+
     def score(self, name, model, *options, ranks=0, measure="largest", tolerance=F32_TOLERANCE):
-        folder = os.path.join(self.root, "tests/fixtures/models", model)
+        folder = self.fixture(model)
+        checkpoint = self.fixture(model, "model.gguf") if model.endswith("_gguf") else folder
         logits = os.path.join(self.work, name.replace(" ", "_") + ".npy")
-        command = [self.kvfold, "score", "--model", folder, "--tokens", os.path.join(folder, "reference/tokens.json"),
+        command = [self.kvfold, "score", "--model", checkpoint, "--tokens", os.path.join(folder, "reference/tokens.json"),
                    "--logits", logits, "--json", *self.device(), *options]
         return Step(name, command, parse="score", limit_s=60, ranks=ranks, logits=logits, measure=measure, tolerance=tolerance,
                     reference=os.path.join(folder, "reference/logits.npy"))
 
     def exact(self):
         steps = []
-        for model, bf16 in BF16_TOLERANCE.items():
+        for model in sorted(os.listdir(self.fixture(""))):
             for chunk in ("7", "64"):
                 steps.append(self.score(f"{model} f32 chunk {chunk}", model, "--dtype", "f32", "--chunk", chunk))
             steps.append(self.score(f"{model} bf16 chunk 64", model, "--dtype", "bf16", "--chunk", "64",
-                                    measure="relative", tolerance=bf16))
+                                    measure="relative", tolerance=self.bf16_tolerance(model)))
         steps.append(self.score("llama_gqa f32 full", "llama_gqa", "--dtype", "f32", "--attention", "full"))
         return steps
 
@@ -125,7 +132,7 @@ class Pieces:
             for sums in ("auto", "f32"):
                 steps.append(self.score(f"llama_9_3 bf16 2 ranks {transport} sums {sums}", "llama_9_3", "--dtype", "bf16", "--chunk", "64",
                                         "--allreduce-dtype", sums, *share, ranks=2, measure="relative",
-                                        tolerance=BF16_TOLERANCE["llama_9_3"]))
+                                        tolerance=self.bf16_tolerance("llama_9_3")))
         for step in steps:
             step.unable = "cannot put several ranks on one GPU"  # NCCL before 2.30
         return steps

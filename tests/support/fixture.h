@@ -1,6 +1,7 @@
 // tests/support/fixture.h: reads the tiny checkpoints' references (scripts/make_fixtures.py).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,22 @@ namespace kvfold {
 
 inline std::filesystem::path FixtureModel(const std::string& name) {
   return std::filesystem::path(KVFOLD_FIXTURES) / "models" / name;
+}
+
+// The names of all of them, sorted.
+inline std::vector<std::string> FixtureModels() {
+  std::vector<std::string> names;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(KVFOLD_FIXTURES) / "models")) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+// What a program opens: the folder, or the .gguf file in it.
+inline std::filesystem::path FixtureCheckpoint(const std::string& name) {
+  const auto gguf = FixtureModel(name) / "model.gguf";
+  return std::filesystem::exists(gguf) ? gguf : FixtureModel(name);
 }
 
 inline nlohmann::json ReadJson(const std::filesystem::path& path) {

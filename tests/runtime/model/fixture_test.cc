@@ -15,41 +15,20 @@ namespace {
 // apart, and 100 times less than what any switch moves (SwitchTest).
 constexpr double kTolerance = 1e-4;
 
-const char* const kModels[] = {"llama_gqa",
-                               "llama_9_3",
-                               "llama31_rope",
-                               "llama_linear_rope",
-                               "llama_tied",
-                               "llama_hd64",
-                               "llama_hd128",
-                               "llama_hd_other",
-                               "mistral_window",
-                               "mistral_full",
-                               "qwen2",
-                               "qwen2_mixed_window",
-                               "llama_gqa_gguf",
-                               "llama31_rope_gguf",
-                               "llama_quantised_gguf"};
-
-std::filesystem::path Model(const std::string& name) {
-  const auto folder = FixtureModel(name);
-  return std::filesystem::exists(folder / "model.gguf") ? folder / "model.gguf" : folder;
-}
-
-class FixtureTest : public testing::TestWithParam<const char*> {};
+class FixtureTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(FixtureTest, LogitsEqualTransformersForEveryChunkAndRankCount) {
   const auto reference = FixtureModel(GetParam()) / "reference";
   const std::vector<TokenId> tokens = ReadTokens(reference / "tokens.json");
   const std::vector<float> want = ReadNpy<float>(reference / "logits.npy");
-  const ModelConfig config = ReadModelConfig(Model(GetParam()));
+  const ModelConfig config = ReadModelConfig(FixtureCheckpoint(GetParam()));
   ASSERT_EQ(want.size(), tokens.size() * static_cast<size_t>(config.vocab_size));
   for (const int tp_size : {1, 2, 3, 4}) {
     if (tp_size > config.n_heads) continue;
     for (const int64_t chunk :
          {int64_t{1}, int64_t{7}, int64_t{64}, static_cast<int64_t>(tokens.size())}) {
       const std::vector<float> got =
-          LocalLogits(Model(GetParam()), tokens, {.tp_size = tp_size, .chunk = chunk});
+          LocalLogits(FixtureCheckpoint(GetParam()), tokens, {.tp_size = tp_size, .chunk = chunk});
       EXPECT_TRUE(AllClose(got, want, kTolerance)) << "tp_size " << tp_size << ", chunk " << chunk;
     }
   }
@@ -63,7 +42,7 @@ TEST_P(FixtureTest, GreedyTextEqualsTransformers) {
       (greedy.is_array() ? greedy : greedy.at("tokens")).get<std::vector<TokenId>>();
   for (const int tp_size : {1, 3}) {
     std::vector<TokenId> got;
-    RunLocalModel(Model(GetParam()), {.tp_size = tp_size}, [&](LocalRank& rank) {
+    RunLocalModel(FixtureCheckpoint(GetParam()), {.tp_size = tp_size}, [&](LocalRank& rank) {
       Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
       Request request;
       request.tokens = tokens;
@@ -77,8 +56,8 @@ TEST_P(FixtureTest, GreedyTextEqualsTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, FixtureTest, testing::ValuesIn(kModels),
-                         [](const auto& model) { return std::string(model.param); });
+INSTANTIATE_TEST_SUITE_P(Models, FixtureTest, testing::ValuesIn(FixtureModels()),
+                         [](const auto& model) { return model.param; });
 
 }  // namespace
 }  // namespace kvfold

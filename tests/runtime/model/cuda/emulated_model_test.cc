@@ -21,21 +21,22 @@ LocalParts EmulatedParts(const LocalModelOptions& options) {
   return {std::move(device), std::move(kernels), std::make_unique<PlainTransfer>(4096)};
 }
 
-struct Model {
-  const char* name;
-  // How far transformers' own bf16 pass is from its float32 one (scripts/lib/gpu_pieces.py).
-  double bf16_distance;
-};
-
-std::vector<TokenId> Tokens(const Model& model) {
-  return ReadTokens(FixtureModel(model.name) / "reference" / "tokens.json");
+std::filesystem::path ReferenceOf(const std::string& model) {
+  return FixtureModel(model) / "reference";
 }
-std::vector<float> Logits(const Model& model, LocalModelOptions options) {
+std::vector<TokenId> Tokens(const std::string& model) {
+  return ReadTokens(ReferenceOf(model) / "tokens.json");
+}
+std::vector<float> Logits(const std::string& model, LocalModelOptions options) {
   options.make_parts = EmulatedParts;
-  return LocalLogits(FixtureModel(model.name), Tokens(model), options);
+  return LocalLogits(FixtureCheckpoint(model), Tokens(model), options);
 }
-std::vector<float> Reference(const Model& model) {
-  return ReadNpy<float>(FixtureModel(model.name) / "reference" / "logits.npy");
+std::vector<float> Reference(const std::string& model) {
+  return ReadNpy<float>(ReferenceOf(model) / "logits.npy");
+}
+// How far transformers' own bf16 pass is from its float32 one.
+double Bf16Distance(const std::string& model) {
+  return ReadJson(ReferenceOf(model) / "bf16.json").at("distance").get<double>();
 }
 
 // |got - want| / |want| over all logits.
@@ -49,7 +50,7 @@ double Distance(std::span<const float> got, std::span<const float> want) {
   return std::sqrt(apart / size);
 }
 
-class EmulatedModelTest : public testing::TestWithParam<Model> {};
+class EmulatedModelTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(EmulatedModelTest, LogitsInF32EqualTransformers) {
   const std::vector<float> want = Reference(GetParam());
@@ -66,38 +67,33 @@ TEST_P(EmulatedModelTest, LogitsInBf16AreNoFurtherThanTransformersOwn) {
         Logits(GetParam(),
                {.tp_size = tp_size, .chunk = 64, .dtype = DType::kBF16, .kv_dtype = DType::kBF16});
     ASSERT_EQ(got.size(), want.size());
-    EXPECT_LE(Distance(got, want), GetParam().bf16_distance) << tp_size << " ranks";
+    EXPECT_LE(Distance(got, want), Bf16Distance(GetParam())) << tp_size << " ranks";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EmulatedModelTest,
-                         testing::Values(Model{"llama_gqa", 0.0363}, Model{"llama_9_3", 0.0306},
-                                         Model{"llama_hd64", 0.0258}, Model{"llama_hd128", 0.0265},
-                                         Model{"llama31_rope", 0.0365},
-                                         Model{"mistral_window", 0.0349},
-                                         Model{"qwen2_mixed_window", 0.0272}),
-                         [](const auto& model) { return std::string(model.param.name); });
+INSTANTIATE_TEST_SUITE_P(Models, EmulatedModelTest, testing::ValuesIn(FixtureModels()),
+                         [](const auto& model) { return model.param; });
 
 TEST(EmulatedModel, SumsOverRanksMayBeF32) {
-  const Model model{"llama_hd64", 0.0258};
+  const std::string model = "llama_hd64";
   const std::vector<float> want = Reference(model);
   LocalModelOptions options{
       .tp_size = 2, .chunk = 64, .dtype = DType::kBF16, .kv_dtype = DType::kBF16};
   const auto in_bf16 = Logits(model, options);
   options.sums_in_f32 = true;
   const auto in_f32 = Logits(model, options);
-  EXPECT_LE(Distance(in_f32, want), model.bf16_distance);
+  EXPECT_LE(Distance(in_f32, want), Bf16Distance(model));
   EXPECT_FALSE(SameBits(in_f32, in_bf16));
 }
 
 TEST(EmulatedModel, GreedyTextEqualsTransformers) {
-  const Model model{"llama_gqa", 0.0363};
-  const auto greedy = ReadJson(FixtureModel(model.name) / "reference" / "greedy.json");
+  const std::string model = "llama_gqa";
+  const auto greedy = ReadJson(ReferenceOf(model) / "greedy.json");
   const auto want = (greedy.is_array() ? greedy : greedy.at("tokens")).get<std::vector<TokenId>>();
   std::vector<TokenId> got;
   LocalModelOptions options{.tp_size = 2};
   options.make_parts = EmulatedParts;
-  RunLocalModel(FixtureModel(model.name), options, [&](LocalRank& rank) {
+  RunLocalModel(FixtureCheckpoint(model), options, [&](LocalRank& rank) {
     Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
     Request request;
     request.tokens = Tokens(model);
