@@ -49,9 +49,22 @@ Json RateObject(double flop_per_s, double ceiling) {
           {"fraction", ceiling > 0.0 ? flop_per_s / ceiling : 0.0}};
 }
 
+// By rank; the device's are empty on CPUs (launcher/loaded_model.h).
+struct RankBytes {
+  std::vector<int64_t> resident_peaks;
+  std::vector<int64_t> device_peaks;
+  std::vector<int64_t> device_reserved;
+
+  // Of pretended ranks only the first has any.
+  void KeepFirst() {
+    for (auto* bytes : {&resident_peaks, &device_peaks, &device_reserved}) {
+      if (bytes->size() > 1) bytes->erase(bytes->begin() + 1, bytes->end());
+    }
+  }
+};
+
 Json Report(const Setting& setting, const BenchResult& result,
-            const std::vector<RankFigures>& ranks, const LoadedModel& model,
-            const std::vector<int64_t>& resident_peaks, const std::vector<int64_t>& device_peaks,
+            const std::vector<RankFigures>& ranks, const LoadedModel& model, const RankBytes& bytes,
             int64_t decode_tokens) {
   double linear = 0.0;
   double attention = 0.0;
@@ -94,8 +107,11 @@ Json Report(const Setting& setting, const BenchResult& result,
   object["transport"] = model.transport();
   object["device"] = model.device().description();
   object["planned_bytes"] = planned;
-  object["peak_bytes"] = resident_peaks;
-  if (!device_peaks.empty()) object["device_peak_bytes"] = device_peaks;
+  object["peak_bytes"] = bytes.resident_peaks;
+  if (!bytes.device_peaks.empty()) {
+    object["device_peak_bytes"] = bytes.device_peaks;
+    object["device_reserved_bytes"] = bytes.device_reserved;
+  }
   return object;
 }
 
@@ -175,16 +191,11 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       const std::vector<RankFigures> ranks =
           group.pretended() ? std::vector{mine} : Gather(group.communicator(), mine);
       Add(totals, setting, result, options.decode_tokens);
-      std::vector<int64_t> resident_peaks = model.ResidentPeaks();
-      std::vector<int64_t> device_peaks = model.DevicePeaks();
-      if (group.pretended()) {
-        resident_peaks.resize(1);
-        device_peaks.resize(std::min<size_t>(device_peaks.size(), 1));
-      }
-      peaks = device_peaks.empty() ? resident_peaks : device_peaks;
+      RankBytes bytes{model.ResidentPeaks(), model.DevicePeaks(), model.DeviceReserved()};
+      if (group.pretended()) bytes.KeepFirst();
+      peaks = bytes.device_peaks.empty() ? bytes.resident_peaks : bytes.device_peaks;
       if (group.rank() != 0) continue;
-      runs.push_back(Report(setting, result, ranks, model, resident_peaks, device_peaks,
-                            options.decode_tokens));
+      runs.push_back(Report(setting, result, ranks, model, bytes, options.decode_tokens));
       runs.back()["ranks"] = group.size();
       runs.back()["pretended"] = group.pretended();
       if (!options.model.json) Print(runs.back());

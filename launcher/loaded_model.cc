@@ -200,6 +200,11 @@ std::vector<int64_t> LoadedModel::DevicePeaks() {
   return GatherBytes(device_->device_peak_bytes());
 }
 
+std::vector<int64_t> LoadedModel::DeviceReserved() {
+  if (device_->kind() == DeviceKind::kCpu) return {};
+  return GatherBytes(device_->measured_reserved_bytes());
+}
+
 std::vector<int64_t> LoadedModel::PeakBytes() {
   return device_->kind() == DeviceKind::kCpu ? ResidentPeaks() : DevicePeaks();
 }

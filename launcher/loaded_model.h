@@ -62,6 +62,8 @@ class LoadedModel {
   // CPUs; and of the two what a user watches: the GPU's where there is one.
   std::vector<int64_t> ResidentPeaks();
   std::vector<int64_t> DevicePeaks();
+  // Likewise, what its GPU has in use now beside this rank's buffers: context, kernels, libraries.
+  std::vector<int64_t> DeviceReserved();
   std::vector<int64_t> PeakBytes();
 
  private:

@@ -66,24 +66,32 @@ def correctness(pieces):
     return lines
 
 
+def rate(measured):
+    """TFLOP/s, and their share of the best product of the same run."""
+    return f"{measured['gflops'] / 1e3:.0f} ({measured['fraction']:.2f})"
+
+
 def fold_rows(pieces, names):
     rows = []
     for name in names:
         for step in steps_of(pieces, name):
             if "result" not in step:
-                rows.append((f"{name}: {step['name']}", state(step)) + ("",) * 9)
+                rows.append((f"{name}: {step['name']}", state(step)) + ("",) * (len(FOLD_HEAD) - 2))
             for run in runs_of(step):
                 aim = AIMS_FOLD_S.get(run["chunk"]) if (run["tokens"], step["name"], run.get("pretended")) == (131072, "bf16", False) else None
                 decode = run.get("decode_tokens_per_s")
+                peaks = run.get("device_peak_bytes") or run["peak_bytes"]
+                reserved = run.get("device_reserved_bytes") or [0] * len(peaks)
                 rows.append((step["name"], run["tokens"], run["chunk"], f"{run['fold_s']:.2f}", "" if aim is None else f"{aim:.0f}",
-                             f"{run['tokens_per_s']:.0f}", f"{run['linear']['gflops'] / 1e3:.0f}", f"{run['attention']['gflops'] / 1e3:.0f}",
-                             f"{run['linear']['ceiling_gflops'] / 1e3:.0f}", f"{1e3 / decode:.2f}" if decode else "",
-                             f"{max(run.get('device_peak_bytes') or run['peak_bytes']) / 1e9:.1f}"))
+                             f"{run['tokens_per_s']:.0f}", rate(run["linear"]), rate(run["attention"]),
+                             f"{run['linear']['ceiling_gflops'] / 1e3:.0f}",
+                             f"{1e3 / decode:.2f} ({run['decode']['fraction']:.2f})" if decode else "",
+                             f"{max(peaks) / 1e9:.1f}", f"{max(p - r for p, r in zip(peaks, reserved)) / 1e9:.1f}"))
     return rows
 
 
 FOLD_HEAD = ["cache", "tokens", "chunk", "fold s", "aim s", "tokens/s", "projections TFLOP/s", "attention TFLOP/s", "ceiling TFLOP/s",
-             "decode ms/token", "peak GB"]
+             "decode ms/token (of a copy)", "peak GB", "besides the context GB"]
 
 
 def baselines(pieces):

@@ -17,7 +17,8 @@ REPORT = [sys.executable, "-B", str(ROOT / "scripts/gpu_report.py")]
 def run(**changes):
     made = {"tokens": 131072, "chunk": 256, "ranks": 1, "pretended": False, "fold_s": 28.5, "tokens_per_s": 4599.0,
             "decode_tokens_per_s": 100.0, "linear": {"gflops": 650e3, "ceiling_gflops": 760e3, "fraction": 0.855},
-            "attention": {"gflops": 400e3, "ceiling_gflops": 760e3, "fraction": 0.526}, "planned_bytes": [33e9], "peak_bytes": [34e9]}
+            "attention": {"gflops": 400e3, "ceiling_gflops": 760e3, "fraction": 0.526}, "decode": {"fraction": 0.62},
+            "planned_bytes": [33e9], "peak_bytes": [34e9]}
     return {**made, **changes}
 
 
@@ -46,13 +47,13 @@ class Page(unittest.TestCase):
     def test_a_fold_stands_beside_its_aim(self):
         self.piece("bench_8b_128k", {"name": "bf16", "result": {"runs": [run(), run(chunk=512)]}})
         self.report()
-        self.assertIn("| bf16 | 131072 | 256 | 28.50 | 30 | 4599 | 650 | 400 | 760 | 10.00 | 34.0 |", self.out.read_text())
+        self.assertIn("| bf16 | 131072 | 256 | 28.50 | 30 | 4599 | 650 (0.85) | 400 (0.53) | 760 | 10.00 (0.62) | 34.0 | 34.0 |", self.out.read_text())
         self.assertIn("| bf16 | 131072 | 512 | 28.50 |  |", self.out.read_text())
 
     def test_a_gpus_memory_stands_before_the_hosts(self):
-        self.piece("bench_8b_128k", {"name": "bf16", "result": run(device_peak_bytes=[35.04e9, 20e9])})
+        self.piece("bench_8b_128k", {"name": "bf16", "result": run(device_peak_bytes=[35.04e9, 20e9], device_reserved_bytes=[1.5e9, 0.5e9])})
         self.report()
-        self.assertIn("| 10.00 | 35.0 |", self.out.read_text())
+        self.assertIn("| 10.00 (0.62) | 35.0 | 33.5 |", self.out.read_text())
 
     def test_a_failed_step_is_told(self):
         self.piece("exact", {"name": "llama f32", "measure": "largest", "difference": 0.5, "tolerance": 1e-4, "failed": "logits differ"},
