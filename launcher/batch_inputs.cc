@@ -33,7 +33,8 @@ BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, in
     jobs_.push_back(Single());
     if (jobs_.front().error) throw *jobs_.front().error;
   } else {
-    results_ = std::make_unique<ResultFile>(options.output, options.retry_errors);
+    results_ =
+        std::make_unique<ResultFile>(options.output, options.retry_errors, model.transport());
     ReadBatch();
   }
   Group();
@@ -91,9 +92,9 @@ std::string BatchInputs::Key(const PromptLine& line, const std::string& text,
   const ModelOptions& m = options_.model;
   return RequestHash(
       {text, document, fmt::format("{:016x}", model_.fingerprint()),
-       fmt::format("{} {} {} {} {} {} {}", n_ranks_, m.chunk, m.attention,
+       fmt::format("{} {} {} {} {} {} {} {}", n_ranks_, m.chunk, m.attention,
                    DTypeName(model_.dtype()), DTypeName(CacheDType(m, model_.dtype())),
-                   options_.chat, line.max_new_tokens),
+                   DTypeName(model_.sum_dtype()), options_.chat, line.max_new_tokens),
        fmt::format("{} {} {} {}", line.sampling.temperature, line.sampling.top_k,
                    line.sampling.top_p, line.sampling.seed)});
 }

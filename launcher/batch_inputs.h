@@ -37,6 +37,7 @@ class BatchInputs {
   std::vector<Job>& jobs() { return jobs_; }
   const std::vector<DocumentGroup>& groups() const { return groups_; }
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }
+  const std::string& transport() const { return model_.transport(); }
   ResultFile* results() { return results_.get(); }  // null: one prompt, to standard output
   int64_t already_done() const { return already_done_; }
   int64_t n_requests() const { return already_done_ + static_cast<int64_t>(jobs_.size()); }

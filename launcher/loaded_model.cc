@@ -85,10 +85,14 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
 
 LoadedModel::~LoadedModel() = default;
 
+DType LoadedModel::sum_dtype() const {
+  return options_.allreduce_dtype == "f32" ? DType::kF32 : kernels_->product_dtype();
+}
+
 void LoadedModel::Load(EngineOptions engine_options) {
   Communicator& communicator = device_->communicator();
   engine_options.kv_dtype = CacheDType(options_, dtype_);
-  engine_options.sums_in_f32 = options_.allreduce_dtype == "f32";
+  engine_options.sums_in_f32 = sum_dtype() == DType::kF32;
   communicator.BroadcastBytes(std::as_writable_bytes(std::span(&engine_options, 1)), 0);
   MemoryModel memory_model = RankMemoryModel(config_, *kernels_, engine_options);
   if (device_->kind() == DeviceKind::kCuda)

@@ -48,6 +48,7 @@ class LoadedModel {
   bool is_first() const { return group_.rank() == 0; }
   uint64_t fingerprint() const { return fingerprint_; }
   DType dtype() const { return dtype_; }
+  DType sum_dtype() const;  // in which half-layers' sums travel between ranks
   const std::vector<RankMemory>& planned() const { return planned_; }
 
   // Runs `drive` on rank 0 while the others follow, then stops them; whatever rank 0 throws is

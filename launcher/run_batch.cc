@@ -121,7 +121,7 @@ void RunSingle(Scheduler& scheduler, BatchInputs& inputs, const RunOptions& opti
   if (!options.model.json) callbacks.text = print;
   callbacks.done = [&](const Completion& completion) {
     if (options.model.json) {
-      fmt::print("{}\n", CompletionJson(completion));
+      fmt::print("{}\n", CompletionJson(completion, inputs.transport()));
     } else {
       fmt::print("\n");
     }

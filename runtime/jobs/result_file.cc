@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json CompletionObject(const Completion& completion) {
+Json CompletionObject(const Completion& completion, const std::string& transport) {
   return {{"text", completion.text},
           {"tokens", completion.tokens},
           {"prompt_tokens", completion.prompt_tokens},
@@ -27,7 +27,8 @@ Json CompletionObject(const Completion& completion) {
           {"timings",
            {{"fold_s", completion.fold_s},
             {"decode_s", completion.decode_s},
-            {"chunks", completion.chunks}}}};
+            {"chunks", completion.chunks}}},
+          {"transport", transport}};
 }
 
 const char* CodeName(ErrorCode code) {
@@ -57,12 +58,13 @@ void SyncFolder(const std::string& path) {
 
 }  // namespace
 
-std::string CompletionJson(const Completion& completion) {
-  return CompletionObject(completion).dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string CompletionJson(const Completion& completion, const std::string& transport) {
+  return CompletionObject(completion, transport)
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-ResultFile::ResultFile(const std::string& path, bool retry_errors)
-    : path_(path), retry_errors_(retry_errors) {
+ResultFile::ResultFile(const std::string& path, bool retry_errors, std::string transport)
+    : path_(path), retry_errors_(retry_errors), transport_(std::move(transport)) {
   file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (file_ < 0) throw InputError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
   // A device or a pipe holds no records, and reading it might never end: it is only written to.
@@ -124,7 +126,7 @@ bool ResultFile::Done(const std::string& id, const std::string& key,
 void ResultFile::Append(const std::string& id, const std::string& key,
                         const Completion& completion) {
   Json record = {{"id", id}, {"key", key}};
-  record.update(CompletionObject(completion));
+  record.update(CompletionObject(completion, transport_));
   AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
   records_[id] = {key, false};
 }

@@ -17,8 +17,10 @@ class ResultFile {
   // Opens or creates OUT, locks it, reads the records that are there and drops a torn last line.
   // Throws InputError where another process writes it or a whole line is not a record, IoError
   // where it cannot be opened. A device or a pipe is only written to: neither locked nor read.
-  // `retry_errors`: a request whose record is an error is not done.
-  explicit ResultFile(const std::string& path, bool retry_errors = false);
+  // `retry_errors`: a request whose record is an error is not done. `transport`: by which its
+  // completions are made, as Communicator::transport() says it.
+  explicit ResultFile(const std::string& path, bool retry_errors = false,
+                      std::string transport = "local");
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;
   ResultFile& operator=(const ResultFile&) = delete;
@@ -43,10 +45,11 @@ class ResultFile {
     bool error = false;
   };
   bool retry_errors_;
+  std::string transport_;
   std::map<std::string, Record> records_;  // the last of every id
 };
 
-// One completion as an object of a record: text, tokens, counts, finish_reason, timings.
-std::string CompletionJson(const Completion& completion);
+// One completion as an object of a record: text, tokens, counts, finish_reason, timings, transport.
+std::string CompletionJson(const Completion& completion, const std::string& transport);
 
 }  // namespace kvfold

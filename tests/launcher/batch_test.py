@@ -8,7 +8,7 @@ from byte_model import byte_model
 from launcher_case import LLAMA, LauncherCase, kvfold, main, read_json, read_json_lines
 
 TOKENS = read_json(LLAMA, "reference", "tokens.json")
-RECORD_KEYS = {"id", "key", "text", "tokens", "prompt_tokens", "new_tokens", "finish_reason", "timings"}
+RECORD_KEYS = {"id", "key", "text", "tokens", "prompt_tokens", "new_tokens", "finish_reason", "timings", "transport"}
 
 
 class Batch(LauncherCase):

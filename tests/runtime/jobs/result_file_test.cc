@@ -51,7 +51,7 @@ class ResultFileTest : public testing::Test {
 
 TEST_F(ResultFileTest, RecordsAreLinesWithTheFieldsOfTheContract) {
   {
-    ResultFile results(path_);
+    ResultFile results(path_, /*retry_errors=*/false, "mpi");
     results.Append("a", "k1", SomeCompletion("line one\nline \"two\""));
     results.AppendError("b", "k2", InputError("the prompt is empty"));
     results.AppendError("c", "k3", CapacityError("too long"));
@@ -61,7 +61,7 @@ TEST_F(ResultFileTest, RecordsAreLinesWithTheFieldsOfTheContract) {
   ASSERT_EQ(records.size(), 4u);
   EXPECT_EQ(records[0], Json::parse(R"({"id": "a", "key": "k1", "text": "line one\nline \"two\"",
       "tokens": [1, 2, 3], "prompt_tokens": 10, "new_tokens": 3, "finish_reason": "stop",
-      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}})"));
+      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}, "transport": "mpi"})"));
   EXPECT_EQ(records[1], Json::parse(R"({"id": "b", "key": "k2",
       "error": {"code": "bad_input", "message": "the prompt is empty"}})"));
   EXPECT_EQ(records[2].at("error").at("code"), "does_not_fit");
@@ -69,10 +69,10 @@ TEST_F(ResultFileTest, RecordsAreLinesWithTheFieldsOfTheContract) {
 }
 
 TEST_F(ResultFileTest, CompletionAsJsonHasTheSameFields) {
-  const Json object = Json::parse(CompletionJson(SomeCompletion("x")));
+  const Json object = Json::parse(CompletionJson(SomeCompletion("x"), "nccl 2.30.7"));
   EXPECT_EQ(object, Json::parse(R"({"text": "x", "tokens": [1, 2, 3], "prompt_tokens": 10,
       "new_tokens": 3, "finish_reason": "stop",
-      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}})"));
+      "timings": {"fold_s": 0.5, "decode_s": 0.25, "chunks": 2}, "transport": "nccl 2.30.7"})"));
 }
 
 TEST_F(ResultFileTest, RecordIsInTheFileWhenAppendReturns) {
@@ -211,7 +211,8 @@ TEST_F(ResultFileTest, TextThatIsNotUtf8IsStillARecord) {
   }
   EXPECT_EQ(Records().at(0).at("text"), "x\xef\xbf\xbd");
   EXPECT_EQ(Records().size(), 2u);
-  EXPECT_EQ(Json::parse(CompletionJson(SomeCompletion("x\xff"))).at("text"), "x\xef\xbf\xbd");
+  EXPECT_EQ(Json::parse(CompletionJson(SomeCompletion("x\xff"), "local")).at("text"),
+            "x\xef\xbf\xbd");
 }
 
 // Files of this process may not grow beyond a size while it lives: a full disk, where a write stops
