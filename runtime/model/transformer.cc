@@ -138,17 +138,28 @@ void Transformer::AwaitReduction(StepContext& context) {
 }
 
 void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> sequences) {
-  int64_t row = 0;
   int64_t wanted = 0;
+  Range run;  // wanted rows that follow each other: all of them where every sequence decodes
+  const auto norm = [&] {
+    if (run.size() == 0) return;
+    kernels_.AddRmsNorm(context.residual.Rows(run.begin, run.end),
+                        context.partial.Rows(run.begin, run.end), weights_.final_norm(),
+                        static_cast<float>(config_.rms_eps),
+                        context.normed.Rows(wanted, wanted + run.size()));
+    wanted += run.size();
+  };
+  int64_t row = 0;
   for (const StepSequence& sequence : sequences) {
     row += sequence.chunk->end() - sequence.chunk->begin();
-    const int64_t n = sequence.n_logit_rows;
-    if (n == 0) continue;
-    kernels_.AddRmsNorm(context.residual.Rows(row - n, row), context.partial.Rows(row - n, row),
-                        weights_.final_norm(), static_cast<float>(config_.rms_eps),
-                        context.normed.Rows(wanted, wanted + n));
-    wanted += n;
+    if (sequence.n_logit_rows == 0) continue;
+    const int64_t first = row - sequence.n_logit_rows;
+    if (first != run.end) {
+      norm();
+      run.begin = first;
+    }
+    run.end = row;
   }
+  norm();
 }
 
 TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end) {
