@@ -351,6 +351,13 @@ void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHead
   args.n_heads = Int(heads.n_heads, "heads");
   args.n_kv_heads = Int(heads.n_kv_heads, "heads");
   args.head_dim = static_cast<int>(heads.head_dim);
+  // A half of a head begins on 16 bytes as the row does, in the cache on 8.
+  RowAccess access;
+  access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);
+  access.Row(rope.data, rope.stride, rope.dtype, rope.rows);
+  access.Cols(heads.head_dim / 2);
+  args.wide = access.wide;
+  args.lanes_per_head = RopeLanesPerHead(args.head_dim, args.wide);
   executor_->RopeAppend(args);
 }
 

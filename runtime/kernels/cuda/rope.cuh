@@ -7,9 +7,6 @@
 
 namespace kvfold::cuda {
 
-inline constexpr int kRopeWarps = 8;
-inline constexpr int kMostRopePairs = 4;  // of dims that a lane holds: head_dim to 256
-
 // Block x: row x. Angles as a float product, their functions in double: exact to the last bit of
 // f32 however far out the position is.
 KVFOLD_DEVICE void RopeTableBody(const RopeTableArgs& args) {
@@ -23,98 +20,122 @@ KVFOLD_DEVICE void RopeTableBody(const RopeTableArgs& args) {
   }
 }
 
-// A head of one row in the registers of a warp: lane l holds dims l, l + 32, ... of the lower half
-// and the same of the upper one, so that both parts of a rotation meet in a lane and neighbouring
-// lanes touch neighbouring elements.
+// A part of a head of one row in the registers of a lane: runs of kCount neighbouring dims of the
+// lower half and the same of the upper one, so that both parts of a rotation meet in a lane. Lane l
+// of the lanes that share the head holds run l, l + lanes, ...
+template <int kCount>
 struct HeadInLanes {
-  float low[kMostRopePairs];
-  float high[kMostRopePairs];
+  // kCount 8: head_dim to 256 has 16 runs in each half, a lane each. kCount 1: 128, of 32 lanes.
+  static constexpr int kRuns = kCount == 1 ? 4 : 1;
+  float low[kRuns][kCount];
+  float high[kRuns][kCount];
 };
 
-// Writes a head into row `slot` of a tile, and for int8 its scale: |x - q scale| <= max|x| / 254.
-KVFOLD_DEVICE void StoreCacheRow(const RopeAppendArgs& args, const HeadInLanes& head,
-                                 unsigned char* tile, float* scale_at, int slot, int lane) {
-  const int half = args.head_dim / 2;
-  const int64_t first = static_cast<int64_t>(slot) * args.head_dim;
-  float inverse = 1.0f;
-  if (args.kv_dtype == DType::kI8) {
-    float largest = 0.0f;
+KVFOLD_DEVICE int8_t RoundToInt8(float x) {
+  const float whole = ptx::RoundToInteger(x);
+  return static_cast<int8_t>(whole > 127.0f ? 127.0f : (whole < -127.0f ? -127.0f : whole));
+}
+KVFOLD_DEVICE void StoreInt8(int8_t* at, const float (&x)[1], float inverse) {
+  ptx::Store(at, RoundToInt8(x[0] * inverse));
+}
+KVFOLD_DEVICE void StoreInt8(int8_t* at, const float (&x)[8], float inverse) {
+  ptx::Vector64 v = {{0, 0}};
 #pragma unroll
-    for (int i = 0; i < kMostRopePairs; ++i) {
-      if (i * 32 + lane < half) {
-        largest = ptx::Max(largest, ptx::Max(ptx::Abs(head.low[i]), ptx::Abs(head.high[i])));
-      }
-    }
-    largest = WarpMax(largest);
-    inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-    if (lane == 0) ptx::Store(scale_at + slot, largest / 127.0f);
+  for (int j = 0; j < 8; ++j) {
+    const auto byte = static_cast<uint8_t>(RoundToInt8(x[j] * inverse));
+    v.words[j / 4] |= static_cast<uint32_t>(byte) << (j % 4 * 8);
   }
-#pragma unroll
-  for (int i = 0; i < kMostRopePairs; ++i) {
-    if (i * 32 + lane >= half) continue;
-#pragma unroll
-    for (int part = 0; part < 2; ++part) {
-      const float x = part == 0 ? head.low[i] : head.high[i];
-      const int64_t at = first + part * half + i * 32 + lane;
-      if (args.kv_dtype == DType::kI8) {
-        const float whole = ptx::RoundToInteger(x * inverse);
-        const float held = whole > 127.0f ? 127.0f : (whole < -127.0f ? -127.0f : whole);
-        ptx::Store(reinterpret_cast<int8_t*>(tile) + at, static_cast<int8_t>(held));
-      } else {
-        StoreWide(tile, args.kv_dtype, at, x);
-      }
-    }
-  }
+  ptx::Store(reinterpret_cast<ptx::Vector64*>(at), v);
 }
 
-// Block (x, y): heads [8 y, 8 y + 8) of row x, a warp each: query heads are rotated where they are,
-// key heads rotated into the cache, value heads copied there.
-template <typename Qkv>
+// Block (x, y): heads of row x, lanes_per_head lanes each: query heads are rotated where they are,
+// key heads rotated into the cache, value heads copied there; into int8 with a scale, such that
+// |x - q scale| <= max|x| / 254.
+template <int kCount, typename Qkv>
 KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
-  const int head = ptx::BlockY() * kRopeWarps + ptx::ThreadX() / 32;
-  const int lane = ptx::ThreadX() % 32;
-  const int n_heads = args.n_heads + 2 * args.n_kv_heads;
   const int64_t row = ptx::BlockX();
   const int sequence_index = ptx::Load(args.sequence_of + row);
-  if (head >= n_heads || sequence_index < 0) return;
+  if (sequence_index < 0) return;
+  const int lanes = args.lanes_per_head;
+  const int lane = ptx::ThreadX() % lanes;
+  const int head = ptx::BlockY() * (kRopeThreads / lanes) + ptx::ThreadX() / lanes;
+  const int n_heads = args.n_heads + 2 * args.n_kv_heads;
   const int half = args.head_dim / 2;
+  const int n_runs = head < n_heads ? half / kCount : 0;  // lanes of no head stay for the others
+  const bool is_value = head >= args.n_heads + args.n_kv_heads;
   Qkv* const data = static_cast<Qkv*>(args.qkv) + row * args.qkv_stride +
                     static_cast<int64_t>(head) * args.head_dim;
   const float* const cosines = args.rope + row * args.rope_stride;
-  const bool is_value = head >= args.n_heads + args.n_kv_heads;
 
-  HeadInLanes x;
+  using Head = HeadInLanes<kCount>;
+  Head x;
+  float largest = 0.0f;
 #pragma unroll
-  for (int i = 0; i < kMostRopePairs; ++i) {
-    const int d = i * 32 + lane;
-    x.low[i] = x.high[i] = 0.0f;
-    if (d >= half) continue;
-    const float low = LoadWide(data + d);
-    const float high = LoadWide(data + half + d);
-    x.low[i] = low;
-    x.high[i] = high;
-    if (is_value) continue;
-    const float cosine = ptx::Load(cosines + d);
-    const float sine = ptx::Load(cosines + half + d);
-    x.low[i] = low * cosine - high * sine;
-    x.high[i] = high * cosine + low * sine;
+  for (int i = 0; i < Head::kRuns; ++i) {
+    const int run = i * lanes + lane;
+    if (run >= n_runs) continue;
+    const int d = run * kCount;
+    LoadRun(data + d, x.low[i]);
+    LoadRun(data + half + d, x.high[i]);
+    if (!is_value) {
+      float cosine[kCount], sine[kCount];
+      LoadRun(cosines + d, cosine);
+      LoadRun(cosines + half + d, sine);
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) {
+        const float low = x.low[i][j];
+        x.low[i][j] = low * cosine[j] - x.high[i][j] * sine[j];
+        x.high[i][j] = x.high[i][j] * cosine[j] + low * sine[j];
+      }
+    }
     if (head < args.n_heads) {
-      StoreWide(data + d, x.low[i]);
-      StoreWide(data + half + d, x.high[i]);
+      StoreRun(data + d, x.low[i]);
+      StoreRun(data + half + d, x.high[i]);
+    }
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      largest = ptx::Max(largest, ptx::Max(ptx::Abs(x.low[i][j]), ptx::Abs(x.high[i][j])));
     }
   }
-  if (head < args.n_heads) return;
+  if (args.kv_dtype == DType::kI8) {
+    for (int distance = lanes / 2; distance > 0; distance /= 2) {
+      largest = ptx::Max(largest, ptx::ShuffleXor(largest, distance));
+    }
+  }
+  if (head < args.n_heads || head >= n_heads) return;
+
   const BatchSequence sequence = args.sequences[sequence_index];
   const int position = sequence.begin + static_cast<int>(row) - sequence.row_begin;
   constexpr int kTokens = static_cast<int>(kBlockTokens);
+  const int slot = position % kTokens;
   const int kv_head = (head - args.n_heads) % args.n_kv_heads;
   unsigned char* const place =
       const_cast<unsigned char*>(
           args.blocks[sequence.table_begin + position / kTokens - sequence.first_block]) +
       args.layer_offset_bytes + kv_head * args.head_bytes;
-  float* const scales = reinterpret_cast<float*>(place + 2 * args.tile_bytes);
-  StoreCacheRow(args, x, place + (is_value ? args.tile_bytes : 0),
-                scales + (is_value ? kTokens : 0), position % kTokens, lane);
+  unsigned char* const tile = place + (is_value ? args.tile_bytes : 0);
+  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  if (args.kv_dtype == DType::kI8 && lane == 0) {
+    float* const scales =
+        reinterpret_cast<float*>(place + 2 * args.tile_bytes) + (is_value ? kTokens : 0);
+    ptx::Store(scales + slot, largest / 127.0f);
+  }
+#pragma unroll
+  for (int i = 0; i < Head::kRuns; ++i) {
+    const int run = i * lanes + lane;
+    if (run >= n_runs) continue;
+    const int64_t at = static_cast<int64_t>(slot) * args.head_dim + run * kCount;
+    if (args.kv_dtype == DType::kI8) {
+      StoreInt8(reinterpret_cast<int8_t*>(tile) + at, x.low[i], inverse);
+      StoreInt8(reinterpret_cast<int8_t*>(tile) + at + half, x.high[i], inverse);
+    } else if (args.kv_dtype == DType::kBF16) {
+      StoreRun(reinterpret_cast<uint16_t*>(tile) + at, x.low[i]);
+      StoreRun(reinterpret_cast<uint16_t*>(tile) + at + half, x.high[i]);
+    } else {
+      StoreRun(reinterpret_cast<float*>(tile) + at, x.low[i]);
+      StoreRun(reinterpret_cast<float*>(tile) + at + half, x.high[i]);
+    }
+  }
 }
 
 }  // namespace kvfold::cuda

@@ -57,6 +57,14 @@ struct RopeTableArgs {
   int half = 0;
 };
 
+inline constexpr int kRopeThreads = 256;  // of a block: heads of one row
+// Lanes that share a head: a power of two, so that they are of one warp and reduce among
+// themselves.
+constexpr int RopeLanesPerHead(int head_dim, bool wide) {
+  int lanes = 32;
+  while (wide && lanes > 1 && lanes / 2 * 16 >= head_dim) lanes /= 2;
+  return lanes;
+}
 // One row of the batch and its place in the cache.
 struct RopeAppendArgs {
   const BatchSequence* sequences = nullptr;
@@ -73,8 +81,13 @@ struct RopeAppendArgs {
   int n_heads = 0;
   int n_kv_heads = 0;
   int head_dim = 0;
+  int lanes_per_head = 0;
   DType qkv_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
+  bool wide = false;
+  int blocks_per_row() const {
+    return CeilDiv(n_heads + 2 * n_kv_heads, kRopeThreads / lanes_per_head);
+  }
 };
 
 struct LogitStatsArgs {

@@ -33,10 +33,10 @@ __global__ void __launch_bounds__(kRowThreads)
 __global__ void __launch_bounds__(128) RopeTableKernel(const __grid_constant__ RopeTableArgs args) {
   RopeTableBody(args);
 }
-template <typename Qkv>
-__global__ void __launch_bounds__(kRopeWarps * 32)
+template <int kCount, typename Qkv>
+__global__ void __launch_bounds__(kRopeThreads)
     RopeAppendKernel(const __grid_constant__ RopeAppendArgs args) {
-  RopeAppendBody<Qkv>(args);
+  RopeAppendBody<kCount, Qkv>(args);
 }
 __global__ void __launch_bounds__(kRowThreads)
     LogitStatsKernel(const __grid_constant__ LogitStatsArgs args) {
@@ -104,9 +104,10 @@ cudaError_t LaunchRopeTable(const RopeTableArgs& args, cudaStream_t stream) {
 
 cudaError_t LaunchRopeAppend(const RopeAppendArgs& args, cudaStream_t stream) {
   WithElement(args.qkv_dtype, [&]<typename Qkv>() {
-    RopeAppendKernel<Qkv>
-        <<<Grid(args.rows, CeilDiv(args.n_heads + 2 * args.n_kv_heads, kRopeWarps)),
-           kRopeWarps * 32, 0, stream>>>(args);
+    WithCount(args.wide, [&]<int kCount>() {
+      RopeAppendKernel<kCount, Qkv>
+          <<<Grid(args.rows, args.blocks_per_row()), kRopeThreads, 0, stream>>>(args);
+    });
   });
   return cudaGetLastError();
 }

@@ -85,6 +85,8 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
       {128, 8, 1, {{129, 3}}},
       {256, 2, 2, {{1000, 2}}},
       {2, 1, 1, {{3, 5}}},
+      {96, 7, 3, {{2, 3}}},
+      {16, 33, 1, {{1, 2}}},
   };
   uint64_t seed = 1;
   for (const AppendCase& c : cases) {

@@ -110,9 +110,10 @@ class EmulatedExecutor : public cuda::Executor {
   }
   void RopeAppend(const cuda::RopeAppendArgs& args) override {
     cuda::WithElement(args.qkv_dtype, [&]<typename Qkv>() {
-      Run({args.rows, CeilDiv(args.n_heads + 2 * args.n_kv_heads, cuda::kRopeWarps),
-           cuda::kRopeWarps * 32, 0},
-          [&] { cuda::RopeAppendBody<Qkv>(args); });
+      cuda::WithCount(args.wide, [&]<int kCount>() {
+        Run({args.rows, args.blocks_per_row(), cuda::kRopeThreads, 0},
+            [&] { cuda::RopeAppendBody<kCount, Qkv>(args); });
+      });
     });
   }
   void LogitStats(const cuda::LogitStatsArgs& args) override {

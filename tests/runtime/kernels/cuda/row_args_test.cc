@@ -16,5 +16,15 @@ TEST(ArgMaxColumns, CoversARowWithFewParts) {
   EXPECT_EQ(ArgMaxColumns(64 * 4096 + 1), 4104);
 }
 
+TEST(RopeLanesPerHead, HoldAHeadInRunsOf8) {
+  EXPECT_EQ(RopeLanesPerHead(256, true), 16);
+  EXPECT_EQ(RopeLanesPerHead(128, true), 8);
+  EXPECT_EQ(RopeLanesPerHead(96, true), 8);  // two of them idle
+  EXPECT_EQ(RopeLanesPerHead(80, true), 8);
+  EXPECT_EQ(RopeLanesPerHead(64, true), 4);
+  EXPECT_EQ(RopeLanesPerHead(16, true), 1);
+  EXPECT_EQ(RopeLanesPerHead(256, false), 32);
+}
+
 }  // namespace
 }  // namespace kvfold::cuda
