@@ -34,6 +34,21 @@ def commit_of(root):
         return open(path).read().strip() if os.path.exists(path) else "unknown"
 
 
+def machine(kvfold):
+    """What every piece's file says of the machine: its GPUs and driver, and the libraries that kvfold finds."""
+    def said(*command):
+        try:
+            return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+    try:
+        nccl = json.loads(said(kvfold, "info", "--json")).get("nccl")
+    except ValueError:
+        nccl = None
+    gpus = said("nvidia-smi", "--query-gpu=name,uuid,driver_version,memory.total", "--format=csv,noheader")
+    return {"nvidia_smi": gpus.splitlines(), "nccl": nccl}
+
+
 def lacks(need):
     """Why a step cannot run here, or an empty string. `need`: a program, or python3:MODULE."""
     program, _, module = need.partition(":")
@@ -163,7 +178,7 @@ def main():
         if not os.access(arguments.kvfold, os.X_OK):
             parser.error(f"no executable {arguments.kvfold}: build it first, or name it with --kvfold")
         os.makedirs(arguments.out, exist_ok=True)
-        head = {"commit": commit_of(root), "rehearsal": arguments.rehearse}
+        head = {"commit": commit_of(root), "rehearsal": arguments.rehearse, **machine(arguments.kvfold)}
         held = [run_piece(name, pieces[name](), arguments, mpirun, head) for name in wanted]
     print(f"gpu_check: {sum(held)} of {len(held)} pieces held", file=sys.stderr)
     return 0 if all(held) else 1

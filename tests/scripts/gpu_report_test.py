@@ -103,6 +103,8 @@ class Check(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             exact = json.loads((pathlib.Path(out) / "exact.json").read_text())
             self.assertTrue(exact["rehearsal"])
+            self.assertIn("nvidia_smi", exact)
+            self.assertIn("nccl", exact)
             self.assertTrue(all(step["difference"] <= step["tolerance"] for step in exact["steps"]))
             share = json.loads((pathlib.Path(out) / "share_70b.json").read_text())
             self.assertTrue(all(one["pretended"] for one in share["steps"][0]["result"]["runs"]), share)
