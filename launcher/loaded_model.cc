@@ -125,6 +125,10 @@ void LoadedModel::Load(EngineOptions engine_options) {
                  "weights", weights_->bytes(), "planned_weights", planned.weights_bytes, "cache",
                  engine_->cache_bytes(), "planned_cache", planned.cache_bytes, "workspace",
                  engine_->workspace_bytes(), "planned_workspace", planned.workspace_bytes);
+    const int64_t all = planned.weights_bytes + planned.cache_bytes + planned.workspace_bytes +
+                        kernels_->OwnBytes();
+    KVFOLD_CHECK(device_->device().allocated_bytes() == all, "allocated",
+                 device_->device().allocated_bytes(), "planned", all);
   };
   RunTogether(communicator, [&] {
     // Memory may be short on one host alone: that and the place are to be named.
