@@ -47,12 +47,6 @@ class CublasLtProducts::Plan {
         &operation_, narrow ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC, CUDA_R_32F));
     const cublasOperation_t transposed = CUBLAS_OP_T;
     Set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
-    if (fused_bias()) {
-      const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-      const cudaDataType_t bias_type = CUDA_R_32F;
-      Set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-      Set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias_type);
-    }
     // cuBLASLt counts columns first: a row-major [rows, cols] is its [cols, rows].
     Check(lt_.cublasLtMatrixLayoutCreate(&weight_, TypeOf(shape.dtype),
                                          static_cast<uint64_t>(shape.n_in),
@@ -80,7 +74,12 @@ class CublasLtProducts::Plan {
   // args: of the shape, for its weight.
   void ChooseAlgorithms(const ProductArgs& args) {
     constexpr size_t kMost = kRowClasses.size() - 1;
-    const std::vector<cublasLtMatmulAlgo_t> of_most = Candidates(kRowClasses[kMost]);
+    FuseBias(args.bias);
+    std::vector<cublasLtMatmulAlgo_t> of_most = Candidates(kRowClasses[kMost]);
+    if (of_most.empty() && fused_bias_) {
+      FuseBias(nullptr);
+      of_most = Candidates(kRowClasses[kMost]);
+    }
     if (of_most.empty()) {
       throw DeviceError(fmt::format(
           "cuBLASLt has no algorithm without split sums for a product of {} inputs and {} outputs",
@@ -101,8 +100,9 @@ class CublasLtProducts::Plan {
     }
   }
 
-  void Run(const ProductArgs& args) {
+  void Run(const ProductArgs& args, const std::function<void()>& lay_bias) {
     Bound& bound = BoundOf(args.rows);
+    if (shape_.bias && !fused_bias_) lay_bias();
     Launch(bound, bound.algorithm, args);
   }
 
@@ -174,7 +174,17 @@ class CublasLtProducts::Plan {
     std::vector<std::byte> nothing_;
   };
 
-  bool fused_bias() const { return shape_.bias && shape_.y_dtype == DType::kF32; }
+  // cuBLASLt adds biases of the type of y alone; ours are f32. null: it adds none.
+  void FuseBias(const float* bias) {
+    fused_bias_ = bias != nullptr && shape_.y_dtype == DType::kF32;
+    const cublasLtEpilogue_t epilogue =
+        fused_bias_ ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    Set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    if (!fused_bias_) return;
+    const cudaDataType_t type = CUDA_R_32F;
+    Set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type);
+    Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // its alignment counts in the choice
+  }
   void Check(cublasStatus_t status) const {
     if (status == CUBLAS_STATUS_SUCCESS) return;
     CublasCheck(status,
@@ -247,8 +257,8 @@ class CublasLtProducts::Plan {
 
   void Launch(const Bound& bound, const cublasLtMatmulAlgo_t& algorithm, const ProductArgs& args) {
     const float one = 1.0f;
-    const float beta = shape_.bias && !fused_bias() ? 1.0f : 0.0f;
-    if (fused_bias()) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, args.bias);
+    const float beta = shape_.bias && !fused_bias_ ? 1.0f : 0.0f;
+    if (fused_bias_) Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, args.bias);
     Check(lt_.cublasLtMatmul(o_.handle_, operation_, &one, args.weight, weight_, args.x, bound.x,
                              &beta, args.y, bound.y, args.y, bound.y, &algorithm, o_.own_.data(),
                              static_cast<size_t>(kWorkspaceBytes), o_.device_.stream().native()));
@@ -257,6 +267,7 @@ class CublasLtProducts::Plan {
   CublasLtProducts& o_;
   const CublasLtLibrary& lt_;
   Shape shape_;
+  bool fused_bias_ = false;
   cublasLtMatmulDesc_t operation_ = nullptr;
   cublasLtMatrixLayout_t weight_ = nullptr;
   cublasLtMatmulPreference_t preference_ = nullptr;
@@ -274,7 +285,7 @@ CublasLtProducts::~CublasLtProducts() {
   lt_.cublasLtDestroy(handle_);
 }
 
-void CublasLtProducts::Run(const ProductArgs& args) {
+void CublasLtProducts::Run(const ProductArgs& args, const std::function<void()>& lay_bias) {
   const Shape shape{args.shape.n_out,
                     args.shape.n_in,
                     args.x_stride,
@@ -290,7 +301,7 @@ void CublasLtProducts::Run(const ProductArgs& args) {
     fresh->ChooseAlgorithms(args);
     plan = std::move(fresh);
   }
-  plan->Run(args);
+  plan->Run(args, lay_bias);
 }
 
 }  // namespace kvfold::cuda

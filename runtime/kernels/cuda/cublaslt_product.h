@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -29,10 +30,11 @@ class CublasLtProducts {
   CublasLtProducts(const CublasLtProducts&) = delete;
   CublasLtProducts& operator=(const CublasLtProducts&) = delete;
 
-  // In stream order. A bias is added where y is f32; where it is bf16, y holds the biases already
-  // and the product is added to them. The first call of a shape chooses its algorithms, which takes
-  // milliseconds and waits; all others only launch.
-  void Run(const ProductArgs& args);
+  // In stream order. Where cuBLASLt does not add the bias (it takes those of the type of y alone),
+  // lay_bias is called, which is to write it to every row of y: the product is added to that. The
+  // first call of a shape chooses its algorithms, which takes milliseconds and waits; all others
+  // only launch.
+  void Run(const ProductArgs& args, const std::function<void()>& lay_bias);
 
   static constexpr int64_t kWorkspaceBytes = CudaSizing::kProductWorkspaceBytes;
   static constexpr int64_t kTrialBytes = CudaSizing::kProductTrialBytes;

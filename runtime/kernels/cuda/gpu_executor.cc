@@ -30,20 +30,16 @@ class GpuExecutor : public Executor {
   }
 
   void Product(const ProductArgs& args) override {
-    if (args.bias == nullptr || args.y_dtype == DType::kF32) {
-      products_.Run(args);
-      return;
-    }
-    // cuBLASLt adds biases of the type of y alone: the bias is laid where the product is added.
-    FillRowsArgs fill;
-    fill.bias = args.bias;
-    fill.y = args.y;
-    fill.stride = args.y_stride;
-    fill.rows = static_cast<int>(args.rows);
-    fill.cols = static_cast<int>(args.shape.n_out);
-    fill.dtype = args.y_dtype;
-    FillRows(fill);
-    products_.Run(args);
+    products_.Run(args, [this, &args] {
+      FillRowsArgs fill;
+      fill.bias = args.bias;
+      fill.y = args.y;
+      fill.stride = args.y_stride;
+      fill.rows = static_cast<int>(args.rows);
+      fill.cols = static_cast<int>(args.shape.n_out);
+      fill.dtype = args.y_dtype;
+      FillRows(fill);
+    });
   }
 
   void Attention(AttentionKernel kernel, const AttentionArgs& args, int n_items) override {
