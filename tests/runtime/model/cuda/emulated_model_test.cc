@@ -106,5 +106,46 @@ TEST(EmulatedModel, GreedyTextEqualsTransformers) {
   EXPECT_EQ(got, want);
 }
 
+// Requests of several lengths side by side: chunks of some ride with the tokens of others.
+TEST(EmulatedModel, LogitsAloneEqualLogitsBesideOthers) {
+  const std::string model = "llama_hd128";
+  const std::vector<TokenId> text = Tokens(model);
+  const std::vector<size_t> lengths = {100, 3, 61};
+  LocalModelOptions options{.tp_size = 2,
+                            .chunk = 16,
+                            .max_tokens = 300,
+                            .max_sequences = 3,
+                            .dtype = DType::kBF16,
+                            .kv_dtype = DType::kI8};
+  options.make_parts = EmulatedParts;
+  std::vector<std::vector<float>> alone(lengths.size()), together(lengths.size());
+  RunLocalModel(FixtureCheckpoint(model), options, [&](LocalRank& rank) {
+    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = options.chunk});
+    const auto submit = [&](size_t i, std::vector<float>& logits) {
+      Request request;
+      request.id = std::to_string(i);
+      request.tokens.assign(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(lengths[i]));
+      request.max_new_tokens = 6;
+      scheduler.Submit(request, {.logits = [&logits](std::span<const float> row) {
+                         logits.insert(logits.end(), row.begin(), row.end());
+                       }});
+    };
+    const auto run = [&] {
+      while (scheduler.Step()) {
+      }
+    };
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      submit(i, alone[i]);
+      run();
+    }
+    for (size_t i = 0; i < lengths.size(); ++i) submit(i, together[i]);
+    run();
+  });
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    EXPECT_FALSE(alone[i].empty());
+    EXPECT_TRUE(SameBits(together[i], alone[i])) << lengths[i] << " tokens";
+  }
+}
+
 }  // namespace
 }  // namespace kvfold
