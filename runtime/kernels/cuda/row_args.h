@@ -103,8 +103,7 @@ struct LogitStatsArgs {
 inline constexpr int kMostArgMaxParts = 64;
 constexpr int64_t ArgMaxColumns(int64_t cols) {
   constexpr int64_t kLeast = 4096;  // 16 a thread
-  const int64_t even = (cols + kMostArgMaxParts - 1) / kMostArgMaxParts;
-  return even <= kLeast ? kLeast : (even + 7) / 8 * 8;
+  return Most(kLeast, CeilDiv<int64_t>(cols, kMostArgMaxParts * 8) * 8);
 }
 struct LargestPart {
   float logit;
