@@ -15,7 +15,8 @@ int64_t KvLayout::tile_bytes() const { return kBlockTokens * head_dim * DTypeByt
 
 int64_t KvLayout::head_bytes() const {
   const int64_t scales_bytes = dtype == DType::kI8 ? 2 * kBlockTokens * DTypeBytes(DType::kF32) : 0;
-  const int64_t bytes = 2 * tile_bytes() + scales_bytes;
+  const int64_t bias_bytes = has_key_bias ? head_dim * DTypeBytes(DType::kF32) : 0;
+  const int64_t bytes = 2 * tile_bytes() + scales_bytes + bias_bytes;
   return (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
 }
 

@@ -5,8 +5,8 @@
 // heads, contiguous:
 //
 //   block  = [layers of the group][n_kv_heads] heads
-//   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32;
-//            padded to 64 bytes
+//   head   = K tile, V tile, and for int8 K scales [kBlockTokens] f32, V scales [kBlockTokens] f32,
+//            and with has_key_bias a key bias [head_dim] f32; padded to 64 bytes
 //
 // Element (position t, dim d) of a tile is at KeyElement(t, d), ValueElement(t, d). With p =
 // `interleave`:
@@ -19,8 +19,12 @@
 // the right-hand side of a matrix product as the processor reads it, and nothing is repacked. GPUs
 // take rows: what they read at a time is 16 bytes of a row, and their matrix units transpose on
 // loading. K is stored after RoPE. An int8 element stands for element * scale of its position and
-// head. Unwritten positions are zero bytes or stale: kernels mask them, and stale bytes are never
-// NaN or infinity (only finite values are ever written).
+// head, and with has_key_bias a key at place t of its block for that plus the block's key bias
+// turned by t positions (as RoPE turns a key at position t). A bias of the key projection may be a
+// hundred times what the text adds to it; left in, it would take up the whole scale. The block
+// holds it as it is at its first position, written with the key of place 0. Unwritten positions are
+// zero bytes or stale: kernels mask them, and stale bytes are never NaN or infinity (only finite
+// values are ever written).
 #pragma once
 
 #include <cstdint>
@@ -45,6 +49,7 @@ struct KvLayout {
   int64_t head_dim = 0;
   DType dtype = DType::kF32;  // kF32, kBF16, kI8
   int64_t interleave = 1;     // p above: 1, 2 or kRowMajorTiles
+  bool has_key_bias = false;  // kI8 only
 
   int64_t KeyElement(int64_t slot, int64_t dim) const {  // slot: position within the block
     const int64_t p = interleave == kRowMajorTiles ? head_dim : interleave;
@@ -55,13 +60,14 @@ struct KvLayout {
     return (slot / p * head_dim + dim) * p + slot % p;
   }
   int64_t tile_bytes() const;  // of one K or V tile
-  int64_t head_bytes() const;  // K tile, V tile, scales, padding
+  int64_t head_bytes() const;  // K tile, V tile, scales, key bias, padding
   int64_t layer_bytes() const { return head_bytes() * n_kv_heads; }
   int64_t block_bytes(int group) const;                         // of one block of the group
   int64_t k_scales_offset() const { return 2 * tile_bytes(); }  // within a head; int8 only
   int64_t v_scales_offset() const {
     return 2 * tile_bytes() + kBlockTokens * 4;
   }  // within a head; int8 only
+  int64_t key_bias_offset() const { return 2 * tile_bytes() + 2 * kBlockTokens * 4; }
 };
 
 // Groups by window in order of first appearance: layers with equal windows share a group.

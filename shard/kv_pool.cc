@@ -42,6 +42,8 @@ void AbortWith(const std::string& message) noexcept {
 namespace {
 
 void CheckLayout(const KvLayout& layout) {
+  KVFOLD_CHECK(!layout.has_key_bias || layout.dtype == DType::kI8, "dtype",
+               DTypeName(layout.dtype));
   KVFOLD_CHECK(layout.n_kv_heads > 0 && layout.head_dim > 0, "n_kv_heads", layout.n_kv_heads,
                "head_dim", layout.head_dim);
   KVFOLD_CHECK(

@@ -13,6 +13,7 @@ KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
   layout.head_dim = config.head_dim;
   layout.dtype = kv_dtype;
   layout.interleave = kernels.kv_interleave(kv_dtype);
+  layout.has_key_bias = HasKeyBias(config, kv_dtype);
   return layout;
 }
 
@@ -21,7 +22,8 @@ StepLimits RankStepLimits(const EngineOptions& options) {
           .max_sequences = options.max_sequences,
           .max_logit_rows = options.max_logit_rows,
           .max_gather_rows = options.max_gather_rows,
-          .sums_in_f32 = options.sums_in_f32};
+          .sums_in_f32 = options.sums_in_f32,
+          .kv_dtype = options.kv_dtype};
 }
 
 MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kernels,
@@ -49,7 +51,9 @@ Engine::Engine(const ModelConfig& config, const ShardPlan& plan, const Weights& 
                 RankKvLayout(config, plan.rank(communicator.rank()), kernels, options.kv_dtype),
                 options.max_tokens, options.max_chunk, options.max_sequences)),
       context_(config, plan, communicator.rank(), kernels, device, RankStepLimits(options)),
-      transformer_(config, plan, weights, kernels, communicator) {}
+      transformer_(config, plan, weights, kernels, communicator) {
+  transformer_.Prepare(context_);
+}
 
 Engine::~Engine() = default;
 

@@ -54,6 +54,15 @@ struct AttentionHeads {
   // A soft-cap of scaled scores: s becomes score_cap * tanh(s / score_cap) (Gemma 2,
   // arXiv:2408.00118, section 2). 0: none.
   float score_cap = 0.0f;
+  // Where the cache has a key bias (KvLayout::has_key_bias): what FillSlotRope wrote. Scores are
+  // not capped there.
+  const float* slot_rope = nullptr;
+};
+
+// What keys are quantised without, where the cache has a key bias.
+struct KeyBias {
+  const float* bias = nullptr;  // f32 [n_kv_heads * head_dim] on the device, before RoPE
+  RopeTable block_rope;         // by row: rotation of the first position of the row's block
 };
 
 // What the device could do at best, measured.
@@ -112,6 +121,9 @@ class Kernels : public KernelSizing {
   // out[t, i] = sin and cos as RopeTable has them, for positions[t].
   virtual void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
                              TensorView out) = 0;
+  // Rotations of the kBlockTokens places of a block, positions 0 to kBlockTokens - 1: f32
+  // [kBlockTokens * head_dim] on the device, in the order that this implementation reads them in.
+  virtual void FillSlotRope(std::span<const float> inv_freq, float* out) = 0;
 
   // residual += delta (skipped where delta is empty); out[t, d] = weight[d] * residual[t, d] /
   // sqrt(mean_d(residual^2) + eps) (arXiv:1910.07467), the mean in f32. residual: f32 [n_tokens,
@@ -127,9 +139,9 @@ class Kernels : public KernelSizing {
 
   // qkv: f32 or product_dtype [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v
   // heads. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
-  // view, quantising where the cache does.
+  // view, quantising where the cache does. key_bias: empty where the cache has none.
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
-                          std::span<const SequenceRows> sequences) = 0;
+                          std::span<const SequenceRows> sequences, const KeyBias& key_bias) = 0;
 
   // out[t, h] = softmax(scale * q[t, h] . K, capped) V over the positions that t sees: not after
   // itself, and within the window. q: the rotated q heads of `qkv`; out: activation_dtype

@@ -29,8 +29,8 @@ class Walk {
 };
 
 struct Tensors {
-  TensorView residual, normed, qkv, attention, partial, gate_up, activated, rope, logits,
-      gathered_logits;
+  TensorView residual, normed, qkv, attention, partial, gate_up, activated, rope, block_rope,
+      slot_rope, logits, gathered_logits;
   std::span<std::byte> scratch;
 };
 
@@ -51,6 +51,9 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   t.gate_up = walk.Tensor(product_dtype, rows, shapes.gate_up.n_out);
   t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
   t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
+  const bool key_bias = HasKeyBias(config, limits.kv_dtype);
+  t.block_rope = walk.Tensor(DType::kF32, key_bias ? rows : 0, config.head_dim);
+  t.slot_rope = walk.Tensor(DType::kF32, key_bias ? kBlockTokens : 0, config.head_dim);
   t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), vocab_rows);
   t.gathered_logits = walk.Tensor(DType::kF32, plan.tp_size() * limits.max_gather_rows, vocab_rows);
   const RankHeads heads(config, shard);
@@ -60,6 +63,10 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
 }
 
 }  // namespace
+
+bool HasKeyBias(const ModelConfig& config, DType kv_dtype) {
+  return kv_dtype == DType::kI8 && config.qkv_bias;
+}
 
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
                          const KernelSizing& kernels, const StepLimits& limits) {
@@ -85,6 +92,8 @@ StepContext::StepContext(const ModelConfig& config, const ShardPlan& plan, int t
   gate_up = t.gate_up;
   activated = t.activated;
   rope = t.rope;
+  block_rope = t.block_rope;
+  slot_rope = t.slot_rope;
   logits = t.logits;
   gathered_logits = t.gathered_logits;
   scratch = t.scratch;

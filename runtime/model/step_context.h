@@ -21,8 +21,12 @@ struct StepLimits {
   int64_t max_logit_rows = 0;   // rows of logits computed at a time
   int64_t max_gather_rows = 0;  // rows of logits gathered from all ranks at a time
   bool sums_in_f32 = false;     // `partial` is f32 where product_dtype is narrower
+  DType kv_dtype = DType::kF32;
   bool operator==(const StepLimits&) const = default;
 };
+
+// KvLayout::has_key_bias of a model's cache: int8 keys of a projection that has a bias.
+bool HasKeyBias(const ModelConfig& config, DType kv_dtype);
 
 // Bytes of a StepContext's one allocation.
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
@@ -47,7 +51,10 @@ struct StepContext {
   TensorView gate_up;    // products [max_rows, 2 ffn]
   TensorView activated;  // activations [max_rows, ffn]
   TensorView rope;       // f32 [max_rows, head_dim]
-  TensorView logits;     // f32 [max_logit_rows, padded_vocab_rows]
+  // Where HasKeyBias, else empty:
+  TensorView block_rope;       // f32 [max_rows, head_dim]: KeyBias::block_rope
+  TensorView slot_rope;        // f32 [kBlockTokens, head_dim], filled once by Kernels::FillSlotRope
+  TensorView logits;           // f32 [max_logit_rows, padded_vocab_rows]
   TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 

@@ -47,6 +47,18 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
                communicator.size());
 }
 
+void Transformer::Prepare(StepContext& context) {
+  if (context.slot_rope.rows == 0) return;
+  kernels_.FillSlotRope(inv_freq_, reinterpret_cast<float*>(context.slot_rope.data));
+}
+
+AttentionHeads Transformer::Heads(const StepContext& context) const {
+  AttentionHeads heads = heads_.view();
+  if (context.slot_rope.rows > 0)
+    heads.slot_rope = reinterpret_cast<const float*>(context.slot_rope.data);
+  return heads;
+}
+
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                           std::span<const StepSequence> sequences) {
   communicator_.progress().BeginStep();
@@ -62,6 +74,10 @@ void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                "rows", rows);
   kernels_.CopyFromHost(embeddings, context.residual.Rows(0, rows));
   kernels_.FillRopeTable(positions_, inv_freq_, context.rope.Rows(0, rows));
+  if (context.block_rope.rows > 0) {
+    for (int64_t& position : positions_) position -= position % kBlockTokens;
+    kernels_.FillRopeTable(positions_, inv_freq_, context.block_rope.Rows(0, rows));
+  }
 
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     StartAttentionHalf(context, layer, rows, sequences);
@@ -93,11 +109,16 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
     layer_rows_.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
     row += n_tokens;
   }
-  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads_.view(), layer_rows_);
-  context.timings.attention_flop += AttentionFlop(heads_.view(), layer_rows_);
-  Timed(context, &StepTimings::attention_s, [&] {
-    kernels_.Attention(qkv, heads_.view(), layer_rows_, context.scratch, attention, nullptr);
-  });
+  const AttentionHeads heads = Heads(context);
+  KeyBias key_bias;
+  if (context.block_rope.rows > 0) {
+    key_bias = {weights.qkv_bias + heads.n_heads * heads.head_dim,
+                context.block_rope.Rows(0, rows)};
+  }
+  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads, layer_rows_, key_bias);
+  context.timings.attention_flop += AttentionFlop(heads, layer_rows_);
+  Timed(context, &StepTimings::attention_s,
+        [&] { kernels_.Attention(qkv, heads, layer_rows_, context.scratch, attention, nullptr); });
   communicator_.progress().Tick();
   Linear(context, attention, *weights.attention_out, nullptr, partial);
   StartReduction(context, partial);

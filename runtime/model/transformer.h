@@ -36,6 +36,9 @@ class Transformer {
   Transformer(const ModelConfig& config, const ShardPlan& plan, const Weights& weights,
               Kernels& kernels, Communicator& communicator);
 
+  // Fills what all steps of a context share. Once a context, before its first Forward.
+  void Prepare(StepContext& context);
+
   // Runs every layer over the new tokens. embeddings: f32 [rows, hidden], host memory. Afterwards
   // the context holds the normed final states of the rows that logits are wanted for, one sequence
   // after the other.
@@ -65,6 +68,8 @@ class Transformer {
  private:
   void StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
                           std::span<const StepSequence> sequences);
+  // This rank's heads, with what the context holds for them.
+  AttentionHeads Heads(const StepContext& context) const;
   void StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows);
   // A product, its time and its arithmetic counted.
   void Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,

@@ -53,6 +53,9 @@ TEST(KvLayoutTest, BytesByElementType) {
   EXPECT_EQ(layout.head_bytes(), 2 * 128 * 64 + 2 * 128 * 4);
   EXPECT_EQ(layout.k_scales_offset(), 2 * 128 * 64);
   EXPECT_EQ(layout.v_scales_offset(), 2 * 128 * 64 + 128 * 4);
+  layout.has_key_bias = true;
+  EXPECT_EQ(layout.key_bias_offset(), 2 * 128 * 64 + 2 * 128 * 4);
+  EXPECT_EQ(layout.head_bytes(), 2 * 128 * 64 + 2 * 128 * 4 + 64 * 4);
   layout.head_dim = 1;
   EXPECT_EQ(layout.head_bytes() % 64, 0);
   EXPECT_THROW(layout.block_bytes(1), std::logic_error);

@@ -125,6 +125,8 @@ class RandomCheckpoint : public Checkpoint {
   uint64_t Fingerprint() const override { return 0; }
   std::string path() const override { return "random"; }
 
+  // [rows, cols] of a tensor, to be changed.
+  std::vector<float>& Values(const std::string& name) { return values_.at(name); }
   // For models that are broken on purpose.
   void Remove(std::string_view name) {
     std::erase_if(tensors_, [&](const TensorInfo& tensor) { return tensor.name == name; });

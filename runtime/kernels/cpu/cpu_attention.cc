@@ -74,6 +74,7 @@ AttentionArgs CpuAttention::Arguments(ConstTensorView qkv, const AttentionHeads&
   args.key_begin = OldestSeen(sequence.view);
   args.key_end = sequence.view.end;
   args.kv_dtype = layout.dtype;
+  args.slot_rope = layout.has_key_bias ? heads.slot_rope : nullptr;
   args.out =
       out.Row(sequence.row_begin) + group.first_head * heads.head_dim * DTypeBytes(out.dtype);
   args.out_dtype = out.dtype;
@@ -111,6 +112,8 @@ void CpuAttention::Run(ConstTensorView qkv, const AttentionHeads& heads,
   for (const SequenceRows& sequence : sequences) {
     if (sequence.n_tokens == 0) continue;
     layout = sequence.view.layout;
+    KVFOLD_CHECK(!layout->has_key_bias || (heads.slot_rope != nullptr && heads.score_cap == 0.0f),
+                 "score_cap", heads.score_cap);
     for (const HeadGroup& group : groups_) {
       const AttentionArgs args = Arguments(qkv, heads, sequence, group, out, log_sum_exp);
       const Spans spans = SpansOf(args.key_begin, args.key_end);

@@ -72,6 +72,10 @@ class CpuKernels : public Kernels {
     });
   }
 
+  void FillSlotRope(std::span<const float> inv_freq, float* out) override {
+    cpu::FillSlotRope(inv_freq, out);
+  }
+
   void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight, float eps,
                   TensorView out) override {
     ForRows(residual.rows, [&](int64_t row) {
@@ -103,21 +107,29 @@ class CpuKernels : public Kernels {
   }
 
   void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
-                  std::span<const SequenceRows> sequences) override {
+                  std::span<const SequenceRows> sequences, const KeyBias& key_bias) override {
+    const int64_t head_dim = heads.head_dim;
     for (const SequenceRows& sequence : sequences) {
+      const KvLayout& layout = *sequence.view.layout;
       ForRows(sequence.n_tokens, [&](int64_t token) {
         const int64_t row = sequence.row_begin + token;
         const int64_t position = sequence.view.begin + token;
+        const int64_t slot = position % kBlockTokens;
         const float* cos_sin = F32Row(rope, row);
         float* q = F32Row(qkv, row);
-        float* k = q + heads.n_heads * heads.head_dim;
-        const float* v = k + heads.n_kv_heads * heads.head_dim;
+        float* k = q + heads.n_heads * head_dim;
+        const float* v = k + heads.n_kv_heads * head_dim;
         for (int64_t h = 0; h < heads.n_heads; ++h)
-          cpu::RotateHead(q + h * heads.head_dim, cos_sin, heads.head_dim);
+          cpu::RotateHead(q + h * head_dim, cos_sin, head_dim);
         for (int64_t h = 0; h < heads.n_kv_heads; ++h) {
-          cpu::RotateHead(k + h * heads.head_dim, cos_sin, heads.head_dim);
-          cpu::AppendHead(*sequence.view.layout, sequence.view.Head(position / kBlockTokens, h),
-                          position % kBlockTokens, k + h * heads.head_dim, v + h * heads.head_dim);
+          float* const key = k + h * head_dim;
+          std::byte* const head = sequence.view.Head(position / kBlockTokens, h);
+          cpu::RotateHead(key, cos_sin, head_dim);
+          if (layout.has_key_bias) {
+            cpu::SubtractKeyBias(layout, head, slot, key_bias.bias + h * head_dim,
+                                 F32Row(key_bias.block_rope, row), heads.slot_rope, key);
+          }
+          cpu::AppendHead(layout, head, slot, key, v + h * head_dim);
         }
       });
     }

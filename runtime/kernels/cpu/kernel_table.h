@@ -35,7 +35,8 @@ struct AttentionArgs {
       0;  // only positions in [key_begin, key_end) are taken, further cut by causality and window
   int64_t key_end = 0;
   DType kv_dtype = DType::kF32;
-  std::byte* scratch = nullptr;  // AttentionScratchBytes(head_dim), 64-byte aligned
+  const float* slot_rope = nullptr;  // null: the cache has no key bias
+  std::byte* scratch = nullptr;      // AttentionScratchBytes(head_dim), 64-byte aligned
   // Exactly one form of output. Final: `out` normalised, row r at out + ((r / group) * out_stride +
   // (r % group) * head_dim) elements of out_dtype, and lse (may be null) at lse + (r / group) *
   // lse_stride + r % group. Partial: not normalised, row r - row_begin at partial + that *

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 namespace kvfold::cpu {
 namespace {
@@ -89,6 +90,34 @@ void RotateHead(float* head, const float* cos_sin, int64_t head_dim) {
     const float high = head[half + i];
     head[i] = low * cos_sin[i] - high * cos_sin[half + i];
     head[half + i] = high * cos_sin[i] + low * cos_sin[half + i];
+  }
+}
+
+void FillSlotRope(std::span<const float> inv_freq, float* slot_rope) {
+  const auto half = static_cast<int64_t>(inv_freq.size());
+  std::vector<float> cos_sin(static_cast<size_t>(2 * half));
+  for (int64_t t = 0; t < kBlockTokens; ++t) {
+    FillRopeRow(t, inv_freq, cos_sin.data());
+    for (int64_t i = 0; i < 2 * half; ++i)
+      slot_rope[i * kBlockTokens + t] = cos_sin[static_cast<size_t>(i)];
+  }
+}
+
+void SubtractKeyBias(const KvLayout& layout, std::byte* head, int64_t slot, const float* bias,
+                     const float* block_rope, const float* slot_rope, float* key) {
+  const int64_t half = layout.head_dim / 2;
+  auto* const block_bias = reinterpret_cast<float*>(head + layout.key_bias_offset());
+  for (int64_t i = 0; i < half; ++i) {
+    const float low = bias[i] * block_rope[i] - bias[half + i] * block_rope[half + i];
+    const float high = bias[half + i] * block_rope[i] + bias[i] * block_rope[half + i];
+    if (slot == 0) {
+      block_bias[i] = low;
+      block_bias[half + i] = high;
+    }
+    const float cosine = slot_rope[i * kBlockTokens + slot];
+    const float sine = slot_rope[(half + i) * kBlockTokens + slot];
+    key[i] -= low * cosine - high * sine;
+    key[half + i] -= high * cosine + low * sine;
   }
 }
 

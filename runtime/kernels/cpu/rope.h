@@ -16,8 +16,17 @@ void FillRopeRow(int64_t position, std::span<const float> inv_freq, float* cos_s
 // sin_i), h = head_dim / 2.
 void RotateHead(float* head, const float* cos_sin, int64_t head_dim);
 
-// Writes one token's key (already rotated) and value of one KV head into the head's tiles at place
-// `slot` of the block.
+// slot_rope[i][t], [head_dim][kBlockTokens]: rows [0, half) cosines, the others sines, as
+// FillRopeRow has them for position t: the keys of a tile lie so (interleave 1).
+void FillSlotRope(std::span<const float> inv_freq, float* slot_rope);
+
+// Takes the bias out of one rotated key. bias: [head_dim] before RoPE; block_rope: the rotation of
+// the block's first position. The key of slot 0 leaves the bias there as the block's key bias.
+void SubtractKeyBias(const KvLayout& layout, std::byte* head, int64_t slot, const float* bias,
+                     const float* block_rope, const float* slot_rope, float* key);
+
+// Writes one token's key (rotated, and without its bias where the cache keeps that apart) and value
+// of one KV head into the head's tiles at place `slot` of the block.
 void AppendHead(const KvLayout& layout, std::byte* head, int64_t slot, const float* key,
                 const float* value);
 

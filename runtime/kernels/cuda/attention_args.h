@@ -54,6 +54,7 @@ struct AttentionArgs {
   float* log_sum_exp = nullptr;  // null, or [rows][n_heads]
   float* partial_out = nullptr;  // [rows of partial results][head_dim]
   PartialStats* partial_stats = nullptr;
+  const float* slot_rope = nullptr;  // [kBlockTokens][head_dim]; null: the cache has no key bias
   int64_t q_stride = 0;
   int64_t out_stride = 0;
   int64_t layer_offset_bytes = 0;  // within a block

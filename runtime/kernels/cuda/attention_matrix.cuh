@@ -5,7 +5,8 @@
 // One thread block takes one AttentionItem: a tile of packed rows over a range of key tiles. Tiles
 // K0, V0, K1, V1, ... come one after the other through a ring of stages in shared memory by
 // asynchronous copies; int8 tiles are widened to bf16, which holds their whole numbers exactly, and
-// their scales are folded into scores and probabilities.
+// their scales are folded into scores and probabilities. Keys of a cache with a key bias are
+// widened to what they stand for instead, rounded as a bf16 cache has them.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_args.h"
@@ -13,10 +14,12 @@
 
 namespace kvfold::cuda {
 
-template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of, bool kCappedOf>
+template <int kHeadDimOf, bool kFewRowsOf, bool kInt8Of, bool kKeyBiasOf, bool kCappedOf>
 struct MatrixAttention {
   static constexpr int kHeadDim = kHeadDimOf;
   static constexpr bool kInt8 = kInt8Of;
+  static constexpr bool kKeyBias = kKeyBiasOf;  // of int8
+  static_assert(kInt8 || !kKeyBias);
   static constexpr bool kCapped = kCappedOf;
   static constexpr AttentionTiling kTiling = TilingOf<kHeadDimOf, kFewRowsOf, kInt8Of>();
   static constexpr int kThreads = kTiling.warps * 32;
@@ -89,14 +92,20 @@ struct MatrixAttention {
     }
   }
 
+  // The position of the first key of piece p.
+  KVFOLD_DEVICE int PositionOfPiece(int p) const { return (item.tile_begin + p / 2) * kKeyTile; }
+  // The KV head of the block that holds a position.
+  KVFOLD_DEVICE const unsigned char* HeadOf(int position) const {
+    return args.blocks[sequence.table_begin + position / static_cast<int>(kBlockTokens) -
+                       sequence.first_block] +
+           args.layer_offset_bytes + item.kv_head * args.head_bytes;
+  }
+
   // Starts the copy of piece p: K of key tile tile_begin + p / 2 if p is even, else V.
   KVFOLD_DEVICE void StartPiece(int p) const {
-    const int position = (item.tile_begin + p / 2) * kKeyTile;
+    const int position = PositionOfPiece(p);
     const int slot = position % static_cast<int>(kBlockTokens);
-    const unsigned char* const head =
-        args.blocks[sequence.table_begin + position / static_cast<int>(kBlockTokens) -
-                    sequence.first_block] +
-        args.layer_offset_bytes + item.kv_head * args.head_bytes;
+    const unsigned char* const head = HeadOf(position);
     const unsigned char* const from =
         head + (p % 2) * args.tile_bytes + slot * kHeadDim * (kInt8 ? 1 : 2);
     unsigned char* const to = Stage(p);
@@ -128,7 +137,11 @@ struct MatrixAttention {
     ptx::CpAsyncCommit();  // also of nothing: groups are counted
     const unsigned char* const stage = Stage(p);
     if constexpr (kInt8) {
-      Widen(stage);
+      if (kKeyBias && p % 2 == 0) {
+        WidenBiased(p);
+      } else {
+        Widen(stage);
+      }
       ptx::SyncThreads();
       return Widened();
     } else {
@@ -158,6 +171,46 @@ struct MatrixAttention {
                              Widened() + SwizzledOffsetBytes<kHeadDim>(row, chunk + half)),
                          wide);
       }
+    }
+  }
+
+  // The keys of piece p as bf16: element times scale, and the bias of the block turned by the key's
+  // place in it.
+  KVFOLD_DEVICE void WidenBiased(int p) const {
+    constexpr int kHalf = kHeadDim / 2;
+    static_assert(kHalf % 16 == 0);
+    constexpr int kTokens = static_cast<int>(kBlockTokens);
+    const int position = PositionOfPiece(p);
+    const float* const bias =
+        reinterpret_cast<const float*>(HeadOf(position) + 2 * args.tile_bytes) + 2 * kTokens;
+#pragma unroll 1
+    for (int i = thread; i < kTileBytes / 16; i += kThreads) {
+      const int row = i / kRowChunks;
+      const int chunk = i % kRowChunks;
+      const int d = chunk * 8;
+      const bool is_low = d < kHalf;
+      const ptx::Vector64 narrow =
+          ptx::LoadShared(reinterpret_cast<const ptx::Vector64*>(Stage(p) + i * 8));
+      const float scale = ScaleOf(p, row);
+      const float* const place = args.slot_rope + (position % kTokens + row) * kHeadDim;
+      float along[8], across[8], cosine[8], sine[8];
+      LoadRun(bias + d, along);
+      LoadRun(bias + (is_low ? d + kHalf : d - kHalf), across);
+      LoadRun(place + d % kHalf, cosine);
+      LoadRun(place + kHalf + d % kHalf, sine);
+      float x[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const auto whole = static_cast<int8_t>((narrow.words[j / 4] >> (j % 4 * 8)) & 0xffu);
+        const float turned = along[j] * cosine[j] + (is_low ? -across[j] : across[j]) * sine[j];
+        x[j] = static_cast<float>(whole) * scale + turned;
+      }
+      ptx::Vector128 wide;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) wide.words[j] = ptx::PackBf16x2(x[2 * j], x[2 * j + 1]);
+      ptx::StoreShared(
+          reinterpret_cast<ptx::Vector128*>(Widened() + SwizzledOffsetBytes<kHeadDim>(row, chunk)),
+          wide);
     }
   }
 
@@ -379,7 +432,7 @@ struct MatrixAttention {
         }
       }
       Multiply(Arrive(p, n_pieces), s);
-      if constexpr (kInt8) ScaleColumns(p, s);
+      if constexpr (kInt8 && !kKeyBias) ScaleColumns(p, s);
       if constexpr (kCapped) Cap(s);
       if (NeedsMask(PositionOf(item.row_begin), PositionOf(item.row_end - 1), sequence.window,
                     tile_position, kKeyTile)) {

@@ -33,9 +33,9 @@ template <int kHeadDim>
 cudaError_t LaunchMatrixAttention(bool few_rows, const AttentionArgs& args, int n_items,
                                   cudaStream_t stream) {
   cudaError_t launched = cudaSuccess;
-  WithMatrixKind(few_rows, args, [&]<bool kFewRows, bool kInt8, bool kCapped>() {
-    launched =
-        LaunchConfig<MatrixAttention<kHeadDim, kFewRows, kInt8, kCapped>>(args, n_items, stream);
+  WithMatrixKind(few_rows, args, [&]<bool kFewRows, bool kInt8, bool kKeyBias, bool kCapped>() {
+    launched = LaunchConfig<MatrixAttention<kHeadDim, kFewRows, kInt8, kKeyBias, kCapped>>(
+        args, n_items, stream);
   });
   return launched;
 }

@@ -64,7 +64,17 @@ KVFOLD_DEVICE void AttentionPlainBody(const AttentionArgs& args) {
           product += ptx::LoadShared(q + d) *
                      CacheElement<kDtype>(keys, static_cast<int64_t>(slot) * args.head_dim + d);
         }
-        if constexpr (kDtype == DType::kI8) product *= ptx::Load(scales + slot);
+        if constexpr (kDtype == DType::kI8) {
+          product *= ptx::Load(scales + slot);
+          if (args.slot_rope != nullptr) {
+            for (int d = 0; d < args.head_dim; ++d) {
+              product += ptx::LoadShared(q + d) *
+                         TurnedBias(scales + 2 * kTokens,
+                                    args.slot_rope + static_cast<int64_t>(slot) * args.head_dim,
+                                    args.head_dim / 2, d);
+            }
+          }
+        }
         score = product * args.score_scale;
         if (args.score_cap > 0.0f) score = args.score_cap * Tanh(score);
       }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "runtime/kernels/cuda/batch_table.h"
@@ -128,12 +129,13 @@ class CudaKernels : public Kernels {
   void CopyFromHost(ConstTensorView host, TensorView out) override;
   void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
                      TensorView out) override;
+  void FillSlotRope(std::span<const float> inv_freq, float* out) override;
   void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight, float eps,
                   TensorView out) override;
   void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
               TensorView y) override;
   void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
-                  std::span<const SequenceRows> sequences) override;
+                  std::span<const SequenceRows> sequences, const KeyBias& key_bias) override;
   void Attention(ConstTensorView qkv, const AttentionHeads& heads,
                  std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
                  TensorView out, float* log_sum_exp) override;
@@ -259,6 +261,14 @@ void CudaKernels::FillRopeTable(std::span<const int64_t> positions, std::span<co
   }
 }
 
+// As the table of positions has them: a warp that widens a key takes a row.
+void CudaKernels::FillSlotRope(std::span<const float> inv_freq, float* out) {
+  std::vector<int64_t> places(kBlockTokens);
+  std::iota(places.begin(), places.end(), 0);
+  FillRopeTable(places, inv_freq,
+                F32View(out, kBlockTokens, 2 * static_cast<int64_t>(inv_freq.size())));
+}
+
 void CudaKernels::AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
                              float eps, TensorView out) {
   KVFOLD_CHECK(residual.dtype == DType::kF32 && out.dtype == activation_dtype() &&
@@ -326,7 +336,7 @@ void CudaKernels::Linear(ConstTensorView x, const PackedLinear& weight, const fl
 }
 
 void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
-                             std::span<const SequenceRows> sequences) {
+                             std::span<const SequenceRows> sequences, const KeyBias& key_bias) {
   CheckProductType(qkv.dtype);
   KVFOLD_CHECK(qkv.cols == (heads.n_heads + 2 * heads.n_kv_heads) * heads.head_dim &&
                    rope.cols == heads.head_dim && rope.rows == qkv.rows,
@@ -353,6 +363,15 @@ void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHead
   args.head_dim = static_cast<int>(heads.head_dim);
   // A half of a head begins on 16 bytes as the row does, in the cache on 8.
   RowAccess access;
+  if (layout.has_key_bias) {
+    args.key_bias = key_bias.bias;
+    args.block_rope = static_cast<const float*>(key_bias.block_rope.data);
+    args.block_rope_stride = key_bias.block_rope.stride;
+    args.slot_rope = heads.slot_rope;
+    access.Row(key_bias.bias, heads.head_dim, DType::kF32, heads.n_kv_heads);
+    access.Row(key_bias.block_rope.data, key_bias.block_rope.stride, DType::kF32, qkv.rows);
+    access.Row(heads.slot_rope, heads.head_dim, DType::kF32, kBlockTokens);
+  }
   access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);
   access.Row(rope.data, rope.stride, rope.dtype, rope.rows);
   access.Cols(heads.head_dim / 2);
@@ -392,6 +411,11 @@ void CudaKernels::Attention(ConstTensorView qkv, const AttentionHeads& heads,
   const Log2Scores scores = InLog2(heads);
   args.score_scale = scores.scale;
   args.score_cap = scores.cap;
+  if (layout.has_key_bias) {
+    KVFOLD_CHECK(heads.slot_rope != nullptr && heads.score_cap == 0.0f, "score_cap",
+                 heads.score_cap);
+    args.slot_rope = heads.slot_rope;
+  }
   if (kind.matrix) {
     RowAccess access;
     access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);

@@ -59,12 +59,16 @@ void WithHeadDim(int head_dim, Use&& use) {
   }
 }
 
-// Calls use.template operator()<few rows, int8 cache, capped scores>().
+// Calls use.template operator()<few rows, int8 cache, key bias, capped scores>(). Scores over keys
+// with a bias are not capped.
 template <typename Use>
 void WithMatrixKind(bool few_rows, const AttentionArgs& args, Use&& use) {
   const auto with_cap = [&]<bool kFewRows, bool kInt8>() {
-    if (args.score_cap > 0.0f) return use.template operator()<kFewRows, kInt8, true>();
-    use.template operator()<kFewRows, kInt8, false>();
+    if (args.score_cap > 0.0f) return use.template operator()<kFewRows, kInt8, false, true>();
+    if constexpr (kInt8) {
+      if (args.slot_rope != nullptr) return use.template operator()<kFewRows, true, true, false>();
+    }
+    use.template operator()<kFewRows, kInt8, false, false>();
   };
   const bool int8 = args.kv_dtype == DType::kI8;
   if (few_rows && int8) return with_cap.template operator()<true, true>();

@@ -93,6 +93,17 @@ KVFOLD_DEVICE float Tanh(float x) {
   return 2.0f * ptx::ReciprocalFast(1.0f + ptx::Exp2Fast(x * -2.885390081777927f)) - 1.0f;
 }
 
+// Dim `d` of a block's key bias turned by the place in the block that `place` has cosines [half]
+// and sines [half] of.
+KVFOLD_DEVICE float TurnedBias(const float* bias, const float* place, int half, int d) {
+  if (d < half) {
+    return ptx::Load(bias + d) * ptx::Load(place + d) -
+           ptx::Load(bias + half + d) * ptx::Load(place + half + d);
+  }
+  return ptx::Load(bias + d) * ptx::Load(place + d - half) +
+         ptx::Load(bias + d - half) * ptx::Load(place + d);
+}
+
 // Over a warp; every lane has the result.
 KVFOLD_DEVICE float WarpSum(float x) {
 #pragma unroll

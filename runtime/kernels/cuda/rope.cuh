@@ -48,6 +48,40 @@ KVFOLD_DEVICE void StoreInt8(int8_t* at, const float (&x)[8], float inverse) {
   ptx::Store(reinterpret_cast<ptx::Vector64*>(at), v);
 }
 
+// A key without its bias: x -= the bias at the block's first position, turned by the key's place in
+// the block. Where `block_bias` is not null, that bias is written there too.
+template <int kCount>
+KVFOLD_DEVICE void SubtractKeyBias(const RopeAppendArgs& args, int64_t row, int kv_head, int slot,
+                                   int d, float* block_bias, float (&x_low)[kCount],
+                                   float (&x_high)[kCount]) {
+  const int half = args.head_dim / 2;
+  const float* const bias = args.key_bias + static_cast<int64_t>(kv_head) * args.head_dim + d;
+  const float* const first = args.block_rope + row * args.block_rope_stride + d;
+  const float* const place = args.slot_rope + static_cast<int64_t>(slot) * args.head_dim + d;
+  float low[kCount], high[kCount], cosine[kCount], sine[kCount];
+  LoadRun(bias, low);
+  LoadRun(bias + half, high);
+  LoadRun(first, cosine);
+  LoadRun(first + half, sine);
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    const float before = low[j];
+    low[j] = before * cosine[j] - high[j] * sine[j];
+    high[j] = high[j] * cosine[j] + before * sine[j];
+  }
+  if (block_bias != nullptr) {
+    StoreRun(block_bias + d, low);
+    StoreRun(block_bias + half + d, high);
+  }
+  LoadRun(place, cosine);
+  LoadRun(place + half, sine);
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    x_low[j] -= low[j] * cosine[j] - high[j] * sine[j];
+    x_high[j] -= high[j] * cosine[j] + low[j] * sine[j];
+  }
+}
+
 // Block (x, y): heads of row x, lanes_per_head lanes each: query heads are rotated where they are,
 // key heads rotated into the cache, value heads copied there; into int8 with a scale, such that
 // |x - q scale| <= max|x| / 254.
@@ -66,6 +100,23 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
   Qkv* const data = static_cast<Qkv*>(args.qkv) + row * args.qkv_stride +
                     static_cast<int64_t>(head) * args.head_dim;
   const float* const cosines = args.rope + row * args.rope_stride;
+
+  const BatchSequence sequence = args.sequences[sequence_index];
+  const int position = sequence.begin + static_cast<int>(row) - sequence.row_begin;
+  constexpr int kTokens = static_cast<int>(kBlockTokens);
+  const int slot = position % kTokens;
+  const bool is_cached = head >= args.n_heads && head < n_heads;
+  const int kv_head = is_cached ? (head - args.n_heads) % args.n_kv_heads : 0;
+  unsigned char* place = nullptr;
+  if (is_cached) {
+    place = const_cast<unsigned char*>(
+                args.blocks[sequence.table_begin + position / kTokens - sequence.first_block]) +
+            args.layer_offset_bytes + kv_head * args.head_bytes;
+  }
+  const bool is_biased = args.slot_rope != nullptr && is_cached && !is_value;
+  float* const block_bias =
+      is_biased && slot == 0 ? reinterpret_cast<float*>(place + 2 * args.tile_bytes) + 2 * kTokens
+                             : nullptr;
 
   using Head = HeadInLanes<kCount>;
   Head x;
@@ -88,6 +139,7 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
         x.high[i][j] = x.high[i][j] * cosine[j] + low * sine[j];
       }
     }
+    if (is_biased) SubtractKeyBias(args, row, kv_head, slot, d, block_bias, x.low[i], x.high[i]);
     if (head < args.n_heads) {
       StoreRun(data + d, x.low[i]);
       StoreRun(data + half + d, x.high[i]);
@@ -102,17 +154,8 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
       largest = ptx::Max(largest, ptx::ShuffleXor(largest, distance));
     }
   }
-  if (head < args.n_heads || head >= n_heads) return;
+  if (!is_cached) return;
 
-  const BatchSequence sequence = args.sequences[sequence_index];
-  const int position = sequence.begin + static_cast<int>(row) - sequence.row_begin;
-  constexpr int kTokens = static_cast<int>(kBlockTokens);
-  const int slot = position % kTokens;
-  const int kv_head = (head - args.n_heads) % args.n_kv_heads;
-  unsigned char* const place =
-      const_cast<unsigned char*>(
-          args.blocks[sequence.table_begin + position / kTokens - sequence.first_block]) +
-      args.layer_offset_bytes + kv_head * args.head_bytes;
   unsigned char* const tile = place + (is_value ? args.tile_bytes : 0);
   const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
   if (args.kv_dtype == DType::kI8 && lane == 0) {

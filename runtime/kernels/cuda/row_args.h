@@ -71,8 +71,13 @@ struct RopeAppendArgs {
   const unsigned char* const* blocks = nullptr;
   const int* sequence_of = nullptr;  // by row
   const float* rope = nullptr;
+  // KeyBias and AttentionHeads::slot_rope; null where the cache has no key bias.
+  const float* key_bias = nullptr;
+  const float* block_rope = nullptr;
+  const float* slot_rope = nullptr;
   void* qkv = nullptr;
   int64_t rope_stride = 0;
+  int64_t block_rope_stride = 0;
   int64_t qkv_stride = 0;
   int64_t layer_offset_bytes = 0;
   int64_t head_bytes = 0;

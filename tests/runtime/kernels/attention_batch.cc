@@ -13,6 +13,23 @@ namespace {
 
 constexpr int64_t kLayer = 1;  // of two
 
+int64_t BlocksOf(const SequenceData& sequence) {
+  return (sequence.end() + kBlockTokens - 1) / kBlockTokens;
+}
+size_t KeyBiasAt(const SequenceData& sequence, int64_t head_dim, int64_t kv_head, int64_t block) {
+  return static_cast<size_t>((kv_head * BlocksOf(sequence) + block) * head_dim);
+}
+
+// A model's frequencies, of pairs of dims.
+std::vector<float> InverseFrequencies(int64_t head_dim) {
+  std::vector<float> inv_freq;
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    inv_freq.push_back(
+        std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(head_dim)));
+  }
+  return inv_freq;
+}
+
 // Writes positions [begin, end) of one sequence into its tiles.
 void WritePositions(Backend& backend, const KvView& view, const SequenceData& sequence,
                     int64_t begin, int64_t end) {
@@ -27,6 +44,10 @@ void WritePositions(Backend& backend, const KvView& view, const SequenceData& se
         const auto row = static_cast<size_t>(head * sequence.end() + position);
         const float k_scale = sequence.k_scales[row], v_scale = sequence.v_scales[row];
         tiles.SetScales(position - base, k_scale, v_scale);
+        for (int64_t d = 0; view.layout->has_key_bias && d < head_dim; ++d) {
+          tiles.SetKeyBias(d, sequence.key_bias[KeyBiasAt(sequence, head_dim, head, block) +
+                                                static_cast<size_t>(d)]);
+        }
         for (int64_t d = 0; d < head_dim; ++d) {
           const size_t at = row * static_cast<size_t>(head_dim) + static_cast<size_t>(d);
           tiles.SetKey(position - base, d, sequence.keys[at] * (scaled ? 1 : k_scale));
@@ -59,6 +80,9 @@ std::vector<SequenceData> MakeSequences(const BatchShape& shape, uint64_t seed) 
       s.k_scales.push_back(std::ldexp(1.0f, exponent(random)));
       s.v_scales.push_back(std::ldexp(1.0f, exponent(random)));
     }
+    if (shape.key_bias) {
+      s.key_bias = Normals(random, shape.n_kv_heads() * BlocksOf(s) * shape.head_dim, 4.0f);
+    }
     // Keys have a root mean square of about 0.75: a whole number of 127 has 73, times 2^-8 to 2^-6.
     s.q =
         Normals(random, n_tokens * shape.n_heads() * shape.head_dim, shape.score_deviation / 0.75f);
@@ -87,8 +111,9 @@ std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, cons
                                           const std::vector<SequenceData>& sequences,
                                           const std::vector<size_t>& which) {
   Kernels& kernels = backend.kernels();
-  const KvLayout layout{GroupLayers({shape.window, shape.window}), shape.n_kv_heads(),
-                        shape.head_dim, kv_dtype, kernels.kv_interleave(kv_dtype)};
+  const KvLayout layout{
+      GroupLayers({shape.window, shape.window}), shape.n_kv_heads(), shape.head_dim, kv_dtype,
+      kernels.kv_interleave(kv_dtype),           shape.key_bias};
   int64_t blocks = 0, rows = 0;
   for (const size_t i : which) {
     blocks += sequences[i].end() / kBlockTokens + 1;
@@ -130,8 +155,13 @@ std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, cons
   Matrix out(backend, kernels.activation_dtype(), rows, q_cols, q_cols + 8);
   Matrix lse(backend, DType::kF32, rows, shape.n_heads());
   qkv.Set(qkv_rows);
-  const AttentionHeads heads{shape.n_heads(),  shape.n_kv_heads(),    shape.head_dim,
-                             shape.kv_head_of, shape.softmax_scale(), shape.score_cap};
+  Matrix slot_rope(backend, DType::kF32, kBlockTokens, shape.head_dim);
+  AttentionHeads heads{shape.n_heads(),  shape.n_kv_heads(),    shape.head_dim,
+                       shape.kv_head_of, shape.softmax_scale(), shape.score_cap};
+  if (shape.key_bias) {
+    kernels.FillSlotRope(InverseFrequencies(shape.head_dim), slot_rope.f32());
+    heads.slot_rope = slot_rope.f32();
+  }
   const GuardedBytes scratch(backend,
                              kernels.ScratchBytes(heads, static_cast<int64_t>(which.size())));
   kernels.Attention(qkv.view(), heads, batch, scratch.span(), out.view(), lse.f32());
@@ -159,6 +189,18 @@ std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, cons
   return outputs;
 }
 
+double TurnedKeyBias(const BatchShape& shape, const SequenceData& sequence, int64_t kv_head,
+                     int64_t position, int64_t dim) {
+  if (!shape.key_bias) return 0;
+  const int64_t half = shape.head_dim / 2;
+  const float* const bias = sequence.key_bias.data() +
+                            KeyBiasAt(sequence, shape.head_dim, kv_head, position / kBlockTokens);
+  const auto place = static_cast<float>(position % kBlockTokens);
+  const double angle = place * InverseFrequencies(shape.head_dim)[static_cast<size_t>(dim % half)];
+  return dim < half ? bias[dim] * std::cos(angle) - bias[dim + half] * std::sin(angle)
+                    : bias[dim] * std::cos(angle) + bias[dim - half] * std::sin(angle);
+}
+
 AttentionRow ReferenceRow(const BatchShape& shape, const SequenceData& sequence, int64_t token,
                           int64_t head) {
   const int64_t kv_head = shape.kv_head_of[static_cast<size_t>(head)];
@@ -169,7 +211,8 @@ AttentionRow ReferenceRow(const BatchShape& shape, const SequenceData& sequence,
     const auto row = static_cast<size_t>(kv_head * sequence.end() + seen);
     for (int64_t d = 0; d < shape.head_dim; ++d) {
       const size_t at = row * static_cast<size_t>(shape.head_dim) + static_cast<size_t>(d);
-      keys.push_back(static_cast<double>(sequence.keys[at]) * sequence.k_scales[row]);
+      keys.push_back(static_cast<double>(sequence.keys[at]) * sequence.k_scales[row] +
+                     TurnedKeyBias(shape, sequence, kv_head, seen, d));
       values.push_back(static_cast<double>(sequence.values[at]) * sequence.v_scales[row]);
     }
   }

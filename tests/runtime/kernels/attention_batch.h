@@ -19,6 +19,7 @@ struct BatchShape {
   float score_deviation = 1.0f;
   bool dominant_key = false;  // each query's score of one of its keys is 60 above the others
   float score_cap = 0.0f;     // 0: none
+  bool key_bias = false;      // as an int8 cache has it, several times as large as the keys
 
   int64_t n_heads() const { return static_cast<int64_t>(kv_head_of.size()); }
   int64_t n_kv_heads() const { return kv_head_of.back() + 1; }
@@ -33,6 +34,7 @@ struct SequenceData {
   std::vector<float> q;                   // [n_tokens][n_heads * head_dim]
   std::vector<float> keys, values;        // [n_kv_heads][end][head_dim], whole numbers
   std::vector<float> k_scales, v_scales;  // [n_kv_heads][end]
+  std::vector<float> key_bias;            // [n_kv_heads][blocks of end][head_dim], or empty
   int64_t end() const { return prefix + n_tokens; }
 };
 std::vector<SequenceData> MakeSequences(const BatchShape& shape, uint64_t seed);
@@ -47,6 +49,11 @@ struct AttentionOutput {
 std::vector<AttentionOutput> RunAttention(Backend& backend, DType kv_dtype, const BatchShape& shape,
                                           const std::vector<SequenceData>& sequences,
                                           const std::vector<size_t>& which);
+
+// Dim `dim` of the key bias of a position's block, turned by the position's place in it, in double;
+// 0 where there is none.
+double TurnedKeyBias(const BatchShape& shape, const SequenceData& sequence, int64_t kv_head,
+                     int64_t position, int64_t dim);
 
 // The reference for query head `head` of token `token`.
 AttentionRow ReferenceRow(const BatchShape& shape, const SequenceData& sequence, int64_t token,

@@ -43,13 +43,19 @@ class AttentionTest : public KernelsTest {
     std::vector<size_t> all(sequences.size());
     std::iota(all.begin(), all.end(), 0);
     for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      if (shape.key_bias && kv_dtype != DType::kI8) continue;
       const DType products = backend().AttentionProducts(kv_dtype);
       const std::vector<AttentionOutput> got =
           RunAttention(backend(), kv_dtype, shape, sequences, all);
       for (size_t i = 0; i < got.size(); ++i) {
         for (const Checked& c : checked[i]) {
-          const AttentionBound bound = BoundOf(c.row, products, kernels().activation_dtype(),
-                                               {.score = CapError(shape.score_cap)});
+          CacheError error{.score = CapError(shape.score_cap)};
+          if (shape.key_bias) {
+            error.score += KeyError(shape, sequences[i], c);
+            if (products == DType::kBF16) error.score += kRoundoffBf16 * c.row.products_max;
+          }
+          const AttentionBound bound =
+              BoundOf(c.row, products, kernels().activation_dtype(), error);
           const auto at = static_cast<size_t>(c.token * shape.n_heads() + c.head);
           const auto head_dim = static_cast<size_t>(shape.head_dim);
           ASSERT_TRUE(WithinBounds(std::span(got[i].out).subspan(at * head_dim, head_dim),
@@ -70,6 +76,19 @@ class AttentionTest : public KernelsTest {
   }
 
  private:
+  // Of a score, since keys are put together in f32: a scaled element and two products, each no
+  // larger than the largest bias, in 5 roundings and from cosines that are off by 2 u themselves.
+  static double KeyError(const BatchShape& shape, const SequenceData& sequence, const Checked& c) {
+    constexpr double kLargestElement = 127.0 / 64;
+    double largest_bias = 0, q_size = 0;
+    for (const float x : sequence.key_bias)
+      largest_bias = std::max(largest_bias, static_cast<double>(std::abs(x)));
+    const int64_t row = c.token * shape.n_heads() + c.head;
+    for (int64_t d = 0; d < shape.head_dim; ++d)
+      q_size += std::abs(sequence.q[static_cast<size_t>(row * shape.head_dim + d)]);
+    return 7 * kRoundoffF32 * shape.softmax_scale() * q_size * (kLargestElement + 2 * largest_bias);
+  }
+
   // By sequence; kept for all implementations.
   static const std::vector<std::vector<Checked>>& References(
       const BatchShape& shape, uint64_t seed, const std::vector<SequenceData>& sequences) {
@@ -88,6 +107,22 @@ class AttentionTest : public KernelsTest {
     return references;
   }
 };
+
+// int8 keys whose bias is kept apart: every head dim and layout, blocks that are begun, full and
+// many, splits and windows.
+TEST_P(AttentionTest, KeysWithABias) {
+  uint64_t seed = 800;
+  for (const int64_t head_dim : {6, 24, 64, 96, 128, 256}) {
+    BatchShape shape{head_dim, kThreeAndTwo, 0, {{0, 1}, {127, 2}, {128, 40}}};
+    shape.key_bias = true;
+    ExpectReference(shape, seed++);
+  }
+  for (const int64_t window : {0, 200}) {
+    BatchShape shape{64, kThree, window, {{1100, 1}, {1100, 40}, {2500, 2}}};
+    shape.key_bias = true;
+    ExpectReference(shape, seed++);
+  }
+}
 
 TEST_P(AttentionTest, ShortSequences) {
   ExpectReference({64, kPairs, 0, {{0, 1}, {0, 2}, {0, 7}, {1, 1}, {1, 2}, {1, 7}}}, 1);

@@ -77,6 +77,16 @@ void HeadTiles::SetScales(int64_t slot, float key_scale, float value_scale) {
   std::memcpy(scales + kBlockTokens * 4 + slot * 4, &value_scale, 4);
 }
 
+float HeadTiles::KeyBias(int64_t dim) const {
+  float bias;
+  std::memcpy(&bias, bytes_.data() + (2 * layout_.head_dim + 8) * kBlockTokens + dim * 4, 4);
+  return bias;
+}
+
+void HeadTiles::SetKeyBias(int64_t dim, float x) {
+  std::memcpy(bytes_.data() + (2 * layout_.head_dim + 8) * kBlockTokens + dim * 4, &x, 4);
+}
+
 void FillWithStale(Backend& backend, KvPool& pool) {
   const KvLayout& layout = pool.layout();
   const std::vector<std::byte> stale(static_cast<size_t>(layout.layer_bytes()), std::byte{0x7f});

@@ -10,7 +10,7 @@
 
 namespace kvfold {
 
-// A host copy of one head of one block: [K tile, V tile, scales].
+// A host copy of one head of one block: [K tile, V tile, scales, key bias].
 class HeadTiles {
  public:
   HeadTiles(Backend& backend, const KvView& view, int64_t block, int64_t kv_head);
@@ -26,6 +26,9 @@ class HeadTiles {
   float KeyScale(int64_t slot) const;
   float ValueScale(int64_t slot) const;
   void SetScales(int64_t slot, float key_scale, float value_scale);
+  // Of caches with a key bias.
+  float KeyBias(int64_t dim) const;
+  void SetKeyBias(int64_t dim, float x);
 
  private:
   int64_t KeyAt(int64_t slot, int64_t dim) const;  // byte offsets

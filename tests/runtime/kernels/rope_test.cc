@@ -89,13 +89,23 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
       {16, 33, 1, {{1, 2}}},
   };
   uint64_t seed = 1;
+  struct Cache {
+    DType kv_dtype;
+    bool key_bias;
+  };
   for (const AppendCase& c : cases) {
-    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
-      SCOPED_TRACE(testing::Message()
-                   << "head_dim " << c.head_dim << ", cache " << DTypeName(kv_dtype));
+    for (const auto [kv_dtype, has_key_bias] :
+         {Cache{DType::kF32, false}, Cache{DType::kBF16, false}, Cache{DType::kI8, false},
+          Cache{DType::kI8, true}}) {
+      SCOPED_TRACE(testing::Message() << "head_dim " << c.head_dim << ", cache "
+                                      << DTypeName(kv_dtype) << ", key bias " << has_key_bias);
       std::mt19937_64 random(++seed);
-      const KvLayout layout{GroupLayers({0, 0}), c.n_kv_heads, c.head_dim, kv_dtype,
-                            kernels().kv_interleave(kv_dtype)};
+      const KvLayout layout{GroupLayers({0, 0}),
+                            c.n_kv_heads,
+                            c.head_dim,
+                            kv_dtype,
+                            kernels().kv_interleave(kv_dtype),
+                            has_key_bias};
       int64_t rows = 0, blocks = 0;
       for (const auto& [prefix, n_tokens] : c.sequences) {
         rows += n_tokens;
@@ -128,8 +138,51 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
       for (int64_t h = 0; h < c.n_heads; ++h) {
         kv_head_of.push_back(static_cast<int32_t>(h * c.n_kv_heads / c.n_heads));
       }
-      const AttentionHeads heads{c.n_heads, c.n_kv_heads, c.head_dim, kv_head_of, 1.0f};
-      kernels().RopeAppend(qkv.view(), table.view(), heads, sequences);
+      AttentionHeads heads{c.n_heads, c.n_kv_heads, c.head_dim, kv_head_of, 1.0f};
+      std::vector<int64_t> block_positions = positions;
+      for (int64_t& position : block_positions) position -= position % kBlockTokens;
+      const Matrix block_table = TableOf(block_positions, c.head_dim);
+      const std::vector<float> block_cos_sin = block_table.Get();
+      Matrix slot_rope(backend(), DType::kF32, kBlockTokens, c.head_dim);
+      Matrix bias(backend(), DType::kF32, 1, c.n_kv_heads * c.head_dim);
+      const std::vector<float> key_bias =
+          Normals(random, c.n_kv_heads * c.head_dim, has_key_bias ? 200.0f : 0.0f);
+      KeyBias taken_out;
+      if (has_key_bias) {
+        // A hundred times the keys themselves.
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < c.n_kv_heads * c.head_dim; ++j)
+            before[static_cast<size_t>(i * cols + c.n_heads * c.head_dim + j)] +=
+                key_bias[static_cast<size_t>(j)];
+        }
+        qkv.Set(before);
+        bias.Set(key_bias);
+        kernels().FillSlotRope(InverseFrequencies(c.head_dim, 10000.0f), slot_rope.f32());
+        heads.slot_rope = slot_rope.f32();
+        taken_out = {bias.f32(), block_table.view()};
+      }
+      // Dim d of a KV head's bias as it is at the first position of a row's block, in double.
+      const auto block_bias = [&](int64_t row, int64_t head, int64_t d) {
+        const int64_t pair = c.head_dim / 2;
+        const float* b = key_bias.data() + head * c.head_dim;
+        const float* table_row = block_cos_sin.data() + row * c.head_dim;
+        const double along = static_cast<double>(b[d]) * table_row[d % pair];
+        const double across =
+            static_cast<double>(b[d < pair ? d + pair : d - pair]) * table_row[pair + d % pair];
+        return d < pair ? along - across : along + across;
+      };
+      // A block that was begun by an earlier chunk holds its bias already.
+      for (const SequenceRows& sequence : sequences) {
+        if (!has_key_bias || sequence.n_tokens == 0 || sequence.view.begin % kBlockTokens == 0)
+          continue;
+        for (int64_t head = 0; head < c.n_kv_heads; ++head) {
+          HeadTiles tiles(backend(), sequence.view, sequence.view.begin / kBlockTokens, head);
+          for (int64_t d = 0; d < c.head_dim; ++d)
+            tiles.SetKeyBias(d, static_cast<float>(block_bias(sequence.row_begin, head, d)));
+          tiles.Store();
+        }
+      }
+      kernels().RopeAppend(qkv.view(), table.view(), heads, sequences, taken_out);
       backend().device().stream().Synchronize();
       EXPECT_TRUE(qkv.OnlyWrote(rows));
       const std::vector<float> after = qkv.Get();
@@ -172,16 +225,40 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
               const int64_t row = sequence.row_begin + token;
               const float* v =
                   before.data() + row * cols + (c.n_heads + c.n_kv_heads + head) * c.head_dim;
+              // The bias as the block holds it, turned by the place in it: what is quantised is the
+              // key without it.
+              const auto turned = [&](int64_t d) {
+                if (!has_key_bias) return 0.0;
+                const float angle =
+                    static_cast<float>(slot) * InverseFrequencies(c.head_dim, 10000.0f)[d % half];
+                const double along = tiles.KeyBias(d) * std::cos(static_cast<double>(angle));
+                const double across = tiles.KeyBias(d < half ? d + half : d - half) *
+                                      std::sin(static_cast<double>(angle));
+                return d < half ? along - across : along + across;
+              };
+              // Rounding of the bias, of its turning, of what is left.
+              double bias_error = 0;
+              for (int64_t d = 0; has_key_bias && d < c.head_dim; ++d) {
+                bias_error =
+                    std::max(bias_error, 20 * u * std::abs(static_cast<double>(tiles.KeyBias(d))));
+                const double want_bias = block_bias(row, head, d);
+                ASSERT_NEAR(tiles.KeyBias(d), want_bias, 1200 * 6 * u) << "dim " << d;
+              }
               double k_max = 0, v_max = 0;
               for (int64_t d = 0; d < c.head_dim; ++d) {
                 const auto [x, error] = rotated(row, c.n_heads + head, d);
-                k_max = std::max(k_max, std::abs(x) + error);
+                k_max = std::max(k_max, std::abs(x - turned(d)) + error + bias_error);
                 v_max = std::max(v_max, static_cast<double>(std::abs(v[d])));
+              }
+              if (has_key_bias && row != 0) {
+                ASSERT_LT(k_max, 10.0) << "the bias is still in what is quantised";
               }
               for (int64_t d = 0; d < c.head_dim; ++d) {
                 const auto [x, error] = rotated(row, c.n_heads + head, d);
-                const double key = static_cast<double>(tiles.Key(slot, d)) * tiles.KeyScale(slot);
-                ASSERT_LE(std::abs(key - x), error + CacheStoreError(kv_dtype, x, error, k_max))
+                const double key =
+                    static_cast<double>(tiles.Key(slot, d)) * tiles.KeyScale(slot) + turned(d);
+                ASSERT_LE(std::abs(key - x),
+                          error + bias_error + CacheStoreError(kv_dtype, x, error, k_max))
                     << "key " << key << ", want " << x << ", token " << token << ", dim " << d;
                 const double value =
                     static_cast<double>(tiles.Value(slot, d)) * tiles.ValueScale(slot);
@@ -237,7 +314,7 @@ TEST_P(RopeTest, Int8OfZerosIsZero) {
   qkv.Set(std::vector<float>(96, 0.0f));
   const std::vector<int32_t> kv_head_of = {0};
   const SequenceRows sequence{0, 2, view};
-  kernels().RopeAppend(qkv.view(), table.view(), {1, 1, 16, kv_head_of, 1.0f}, {&sequence, 1});
+  kernels().RopeAppend(qkv.view(), table.view(), {1, 1, 16, kv_head_of, 1.0f}, {&sequence, 1}, {});
   backend().device().stream().Synchronize();
   const HeadTiles tiles(backend(), view, 0, 0);
   for (int64_t slot = 0; slot < 2; ++slot) {

@@ -91,8 +91,8 @@ TEST_P(PropertiesTest, TheSameRunGivesTheSameBitsOnAnyNumberOfThreads) {
 // An element of the cache is rounded by at most half a unit: 2^-9 of itself in bf16, 1/254 of the
 // largest of its position and head in int8 (1 % of a typical one). Scores and
 // values are off by about as much, and every layer of gain 1.5 passes on the errors of those before
-// it, while its softmax may sharpen them. The bounds, of all logits together, are some three times
-// what the worst of these models shows.
+// it, while its softmax may sharpen them. These models show 0.7 % to 2.5 % with int8, others of
+// other shapes up to 4 %, which is what the README says.
 TEST_P(PropertiesTest, RoundedCachesAreAsCloseAsTheirRounding) {
   const uint64_t seed = GetParam();
   const ModelConfig config = RandomConfig(seed);
@@ -111,8 +111,46 @@ TEST_P(PropertiesTest, RoundedCachesAreAsCloseAsTheirRounding) {
     EXPECT_LT(bf16, 0.03);
     const double int8 = error(DType::kI8);
     EXPECT_GT(int8, 1e-4);
-    EXPECT_LT(int8, 0.09);
+    EXPECT_LT(int8, 0.04);
   }
+}
+
+// Keys of some models carry a bias a hundred times as large as what the text adds to them, in dims
+// that queries hardly use. Here queries do not use them at all, so that the bias changes nothing:
+// in an int8 cache it must not either.
+TEST_P(PropertiesTest, LargeBiasesOfKeysCostAnInt8CacheNothing) {
+  const uint64_t seed = GetParam();
+  ModelConfig config = RandomConfig(seed);
+  config.qkv_bias = true;
+  SCOPED_TRACE(fmt::format("seed {}: {}", seed, Describe(config)));
+  const std::vector<TokenId> tokens = RandomTokens(config, 300, seed);
+  const int64_t head_dim = config.head_dim;
+  const auto error = [&](float bias) {
+    RandomCheckpoint checkpoint(config, seed);
+    for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+      const std::string part = fmt::format("model.layers.{}.self_attn.", layer);
+      for (const int64_t dim : {head_dim / 2 - 1, head_dim - 1}) {
+        for (int64_t head = 0; head < config.n_kv_heads; ++head)
+          checkpoint.Values(part + "k_proj.bias")[static_cast<size_t>(head * head_dim + dim)] =
+              bias;
+        for (int64_t head = 0; head < config.n_heads; ++head) {
+          const int64_t row = head * head_dim + dim;
+          checkpoint.Values(part + "q_proj.bias")[static_cast<size_t>(row)] = 0.0f;
+          std::fill_n(checkpoint.Values(part + "q_proj.weight").begin() + row * config.hidden,
+                      config.hidden, 0.0f);
+        }
+      }
+    }
+    const std::vector<float> exact = Logits(config, checkpoint, tokens, {.chunk = 41});
+    const int tp_size = std::min(2, MostRanks(config));
+    return RelativeError(Logits(config, checkpoint, tokens,
+                                {.tp_size = tp_size, .chunk = 41, .kv_dtype = DType::kI8}),
+                         exact);
+  };
+  // What is left to be rounded is the same but for the bias's own rounding, 2e-5 of a whole step:
+  // with the bias in what is quantised the error is 30 to 60 times as large.
+  const double without = error(0.0f);
+  EXPECT_LT(error(200.0f), 1.1 * without);
 }
 
 TEST_P(PropertiesTest, EveryRankAllocatesWhatIsPlanned) {

@@ -74,11 +74,12 @@ class EmulatedExecutor : public cuda::Executor {
       return;
     }
     cuda::WithHeadDim(args.head_dim, [&]<int kHeadDim>() {
-      cuda::WithMatrixKind(kernel == cuda::AttentionKernel::kMatrixFew, args,
-                           [&]<bool kFewRows, bool kInt8, bool kCapped>() {
-                             Matrix<cuda::MatrixAttention<kHeadDim, kFewRows, kInt8, kCapped>>(
-                                 args, n_items);
-                           });
+      cuda::WithMatrixKind(
+          kernel == cuda::AttentionKernel::kMatrixFew, args,
+          [&]<bool kFewRows, bool kInt8, bool kKeyBias, bool kCapped>() {
+            Matrix<cuda::MatrixAttention<kHeadDim, kFewRows, kInt8, kKeyBias, kCapped>>(args,
+                                                                                        n_items);
+          });
     });
   }
   void AttentionMerge(const cuda::AttentionArgs& args, int n_merges, int most_rows) override {

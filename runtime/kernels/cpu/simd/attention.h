@@ -71,6 +71,59 @@ KVFOLD_INLINE const uint16_t* TileOf(const std::byte* tile, DType dtype, int64_t
   return out;
 }
 
+// An int8 K tile with the key bias of its block put back, scales applied: out = in * scale[t] + the
+// bias turned by t (shard/kv_layout.h). f32: interleave 1, bf16: 2; rounded once.
+KVFOLD_INLINE const float* BiasedKeys(const std::byte* tile, const float* scales, const float* bias,
+                                      const float* slot_rope, int64_t head_dim, float* out) {
+  const auto* in = reinterpret_cast<const int8_t*>(tile);
+  const int64_t half = head_dim / 2;
+  for (int64_t i = 0; i < half; ++i) {
+    const float* const cosine = slot_rope + i * kKeys;
+    const float* const sine = cosine + half * kKeys;
+    const float low = bias[i], high = bias[half + i];
+    const int64_t at = i * kKeys;
+    const int64_t beyond = at + half * kKeys;
+    for (int64_t t = 0; t < kKeys; ++t) {
+      out[at + t] = static_cast<float>(in[at + t]) * scales[t] + (low * cosine[t] - high * sine[t]);
+      out[beyond + t] =
+          static_cast<float>(in[beyond + t]) * scales[t] + (high * cosine[t] + low * sine[t]);
+    }
+  }
+  return out;
+}
+KVFOLD_INLINE uint32_t RoundedBf16(float x) {  // finite; to nearest, ties to even
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+KVFOLD_INLINE const uint16_t* BiasedKeys(const std::byte* tile, const float* scales,
+                                         const float* bias, const float* slot_rope,
+                                         int64_t head_dim, uint16_t* out) {
+  const auto* in = reinterpret_cast<const int8_t*>(tile);
+  const int64_t half = head_dim / 2;
+  // Dims i, i + 1 of a key lie side by side: both elements of a pair are written by one loop.
+  const auto put = [&](int64_t dim, auto&& turned, auto&& turned_next) {
+    const int8_t* const from = in + dim * kKeys;
+    uint16_t* const to = out + dim * kKeys;
+    for (int64_t t = 0; t < kKeys; ++t) {
+      to[2 * t] = static_cast<uint16_t>(
+          RoundedBf16(static_cast<float>(from[2 * t]) * scales[t] + turned(t)));
+      to[2 * t + 1] = static_cast<uint16_t>(
+          RoundedBf16(static_cast<float>(from[2 * t + 1]) * scales[t] + turned_next(t)));
+    }
+  };
+  const auto turned = [&](int64_t dim) {  // the bias of `dim`, by place
+    const bool is_low = dim < half;
+    const int64_t i = is_low ? dim : dim - half;
+    const float* const cosine = slot_rope + i * kKeys;
+    const float* const sine = cosine + half * kKeys;
+    const float along = bias[dim], across = is_low ? -bias[half + i] : bias[i];
+    return [=](int64_t t) { return along * cosine[t] + across * sine[t]; };
+  };
+  for (int64_t dim = 0; dim < head_dim; dim += 2) put(dim, turned(dim), turned(dim + 1));
+  return out;
+}
+
 // 2 / (1 + exp(-2 x)) - 1, x held above -40 so that the power stays finite. NaN stays NaN.
 KVFOLD_INLINE F32v Tanh(F32v x) {
   const F32v held = Max(Splat(-40.0f), x);
@@ -180,15 +233,18 @@ void AttentionTile(const AttentionArgs& args) {
   const int64_t end = Smaller(args.key_end, last + 1);
 
   const bool scaled = args.kv_dtype == DType::kI8;
+  const bool biased = args.slot_rope != nullptr;
   const bool capped = args.score_cap > 0.0f;
   for (int64_t block = begin / kKeys; block * kKeys < end; ++block) {
     const int64_t base = block * kKeys;
     const std::byte* head = args.blocks[block - args.first_block] + args.head_offset_bytes;
     const int64_t elements = kKeys * head_dim;
-    const Element* k_tile = TileOf(head, args.kv_dtype, elements, s.k_tile);
-    const Element* v_tile = TileOf(head + args.tile_bytes, args.kv_dtype, elements, s.v_tile);
     const auto* k_scales = reinterpret_cast<const float*>(head + 2 * args.tile_bytes);
     const float* v_scales = k_scales + kKeys;
+    const Element* k_tile =
+        biased ? BiasedKeys(head, k_scales, v_scales + kKeys, args.slot_rope, head_dim, s.k_tile)
+               : TileOf(head, args.kv_dtype, elements, s.k_tile);
+    const Element* v_tile = TileOf(head + args.tile_bytes, args.kv_dtype, elements, s.v_tile);
 
     for (int64_t sub = 0; sub < rows; sub += kSubTile) {
       const int64_t sub_rows = Smaller(kSubTile, rows - sub);
@@ -221,8 +277,8 @@ void AttentionTile(const AttentionArgs& args) {
         if (capped) CapRow(scores, n, scaled ? k_scales : nullptr, args.score_cap);
         if (scaled) {
           SoftmaxRow<Element, true>(scores, probs, n, valid_begin, valid_end,
-                                    capped ? kOnes.of : k_scales, v_scales, s.row_max + sub + r,
-                                    s.row_sum + sub + r, sums, head_dim);
+                                    capped || biased ? kOnes.of : k_scales, v_scales,
+                                    s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);
         } else {
           SoftmaxRow<Element, false>(scores, probs, n, valid_begin, valid_end, nullptr, nullptr,
                                      s.row_max + sub + r, s.row_sum + sub + r, sums, head_dim);
