@@ -117,6 +117,10 @@ TEST_P(AttentionTest, KeysWithABias) {
     shape.key_bias = true;
     ExpectReference(shape, seed++);
   }
+}
+
+TEST_P(AttentionTest, KeysWithABiasOverLongPrefixes) {
+  uint64_t seed = 820;
   for (const int64_t window : {0, 200}) {
     BatchShape shape{64, kThree, window, {{1100, 1}, {1100, 40}, {2500, 2}}};
     shape.key_bias = true;
