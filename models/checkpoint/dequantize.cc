@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 
+#include "models/checkpoint/bits.h"
 #include "models/checkpoint/dequantize_k.h"
 #include "models/checkpoint/half.h"
 
 namespace kvfold {
 namespace {
 
+using internal::kBit;
 using internal::LoadHalf;
 using internal::LoadUnaligned;
 
@@ -18,12 +21,18 @@ constexpr int64_t kBlockElements = 32;
 // The loops below are for the compiler to vectorise: even its baseline reads some 1.5 GB of stored
 // weights a second on one core, more than a disk gives.
 
-inline void HalvesToFloats(const uint8_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = LoadHalf(in + 2 * i);
+inline void CopyFloats(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
+  std::memcpy(out, row + col_begin * 4, static_cast<size_t>(col_end - col_begin) * sizeof(float));
 }
 
-inline void BFloatsToFloats(const uint8_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) {
+inline void HalvesToFloats(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
+  const uint8_t* const in = row + 2 * col_begin;
+  for (int64_t i = 0; i < col_end - col_begin; ++i) out[i] = LoadHalf(in + 2 * i);
+}
+
+inline void BFloatsToFloats(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
+  const uint8_t* const in = row + 2 * col_begin;
+  for (int64_t i = 0; i < col_end - col_begin; ++i) {
     out[i] = std::bit_cast<float>(static_cast<uint32_t>(LoadUnaligned<uint16_t>(in + 2 * i)) << 16);
   }
 }
@@ -55,19 +64,22 @@ inline void BlockQ4_1(const uint8_t* __restrict block, float* __restrict out) {
   }
 }
 
-// The fifth bit of element i is bit i of `high`; 0 or 16.
-inline int FifthBit(uint32_t high, int64_t i) { return static_cast<int>(high >> i & 1) << 4; }
+// The low halves of 16 bytes, then their upper halves. Numbers put together in bytes first and
+// turned into floats in a loop over the whole block are vectorised, which both at once are not.
+struct HalfBytes {
+  explicit HalfBytes(const uint8_t* __restrict bytes) {
+    for (int i = 0; i < 16; ++i) value[i] = bytes[i] & 15;
+    for (int i = 0; i < 16; ++i) value[16 + i] = bytes[i] >> 4;
+  }
+  uint8_t value[kBlockElements];
+};
 
 inline void BlockQ5_0(const uint8_t* __restrict block, float* __restrict out) {
   const float d = LoadHalf(block);
   const auto high = LoadUnaligned<uint32_t>(block + 2);
-  const uint8_t* const q = block + 6;
-  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
-    out[i] = d * static_cast<float>(((q[i] & 15) | FifthBit(high, i)) - 16);
-  }
-  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
-    out[i + kBlockElements / 2] =
-        d * static_cast<float>(((q[i] >> 4) | FifthBit(high, i + kBlockElements / 2)) - 16);
+  const HalfBytes q(block + 6);
+  for (int64_t i = 0; i < kBlockElements; ++i) {
+    out[i] = d * static_cast<float>(q.value[i] + ((high & kBit[i]) != 0 ? 0 : -16));
   }
 }
 
@@ -75,20 +87,15 @@ inline void BlockQ5_1(const uint8_t* __restrict block, float* __restrict out) {
   const float d = LoadHalf(block);
   const float m = LoadHalf(block + 2);
   const auto high = LoadUnaligned<uint32_t>(block + 4);
-  const uint8_t* const q = block + 8;
-  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
-    out[i] = d * static_cast<float>((q[i] & 15) | FifthBit(high, i)) + m;
-  }
-  for (int64_t i = 0; i < kBlockElements / 2; ++i) {
-    out[i + kBlockElements / 2] =
-        d * static_cast<float>((q[i] >> 4) | FifthBit(high, i + kBlockElements / 2)) + m;
+  const HalfBytes q(block + 8);
+  for (int64_t i = 0; i < kBlockElements; ++i) {
+    out[i] = d * static_cast<float>(q.value[i] + ((high & kBit[i]) != 0 ? 16 : 0)) + m;
   }
 }
 
 // Whole blocks straight to `out`; a block that is only partly asked for by way of a buffer.
-template <int64_t kBlockBytes, void (*kBlock)(const uint8_t*, float*),
-          int64_t kElements = kBlockElements>
-inline void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
+template <int64_t kElements, int64_t kBlockBytes, void (*kBlock)(const uint8_t*, float*)>
+void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out) {
   int64_t col = col_begin;
   while (col < col_end) {
     const int64_t block = col / kElements;
@@ -107,78 +114,45 @@ inline void Blocks(const uint8_t* row, int64_t col_begin, int64_t col_end, float
   }
 }
 
+struct Format {
+  StorageType type;
+  std::string_view name;
+  void (*read_row)(const uint8_t* row, int64_t col_begin, int64_t col_end, float* out);
+};
+
+// In the order of StorageType.
+constexpr Format kFormats[] = {
+    {StorageType::kF32, "F32", CopyFloats},
+    {StorageType::kF16, "F16", HalvesToFloats},
+    {StorageType::kBF16, "BF16", BFloatsToFloats},
+    {StorageType::kQ8_0, "Q8_0", Blocks<32, 34, BlockQ8_0>},
+    {StorageType::kQ4_0, "Q4_0", Blocks<32, 18, BlockQ4_0>},
+    {StorageType::kQ4_1, "Q4_1", Blocks<32, 20, BlockQ4_1>},
+    {StorageType::kQ5_0, "Q5_0", Blocks<32, 22, BlockQ5_0>},
+    {StorageType::kQ5_1, "Q5_1", Blocks<32, 24, BlockQ5_1>},
+    {StorageType::kQ4_K, "Q4_K", Blocks<256, 144, internal::BlockQ4_K>},
+    {StorageType::kQ5_K, "Q5_K", Blocks<256, 176, internal::BlockQ5_K>},
+    {StorageType::kQ6_K, "Q6_K", Blocks<256, 210, internal::BlockQ6_K>},
+};
+
+constexpr bool IsInOrder() {
+  for (size_t i = 0; i < std::size(kFormats); ++i) {
+    if (static_cast<size_t>(kFormats[i].type) != i) return false;
+  }
+  return true;
+}
+static_assert(IsInOrder());
+
+const Format& FormatOf(StorageType type) { return kFormats[static_cast<size_t>(type)]; }
+
 }  // namespace
 
-std::string_view StorageTypeName(StorageType type) {
-  switch (type) {
-    case StorageType::kF32:
-      return "F32";
-    case StorageType::kF16:
-      return "F16";
-    case StorageType::kBF16:
-      return "BF16";
-    case StorageType::kQ8_0:
-      return "Q8_0";
-    case StorageType::kQ4_0:
-      return "Q4_0";
-    case StorageType::kQ4_1:
-      return "Q4_1";
-    case StorageType::kQ5_0:
-      return "Q5_0";
-    case StorageType::kQ5_1:
-      return "Q5_1";
-    case StorageType::kQ4_K:
-      return "Q4_K";
-    case StorageType::kQ5_K:
-      return "Q5_K";
-    case StorageType::kQ6_K:
-      return "Q6_K";
-  }
-  return "unknown";
-}
+std::string_view StorageTypeName(StorageType type) { return FormatOf(type).name; }
 
 void DequantizeRow(StorageType type, const uint8_t* row, int64_t col_begin, int64_t col_end,
                    float* out) {
-  const int64_t n = col_end - col_begin;
-  if (n == 0) return;  // `out` may be null
-  switch (type) {
-    case StorageType::kF32:
-      std::memcpy(out, row + col_begin * 4, static_cast<size_t>(n) * sizeof(float));
-      return;
-    case StorageType::kF16:
-      HalvesToFloats(row + col_begin * 2, n, out);
-      return;
-    case StorageType::kBF16:
-      BFloatsToFloats(row + col_begin * 2, n, out);
-      return;
-    case StorageType::kQ8_0:
-      Blocks<34, BlockQ8_0>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ4_0:
-      Blocks<18, BlockQ4_0>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ4_1:
-      Blocks<20, BlockQ4_1>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ5_0:
-      Blocks<22, BlockQ5_0>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ5_1:
-      Blocks<24, BlockQ5_1>(row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ4_K:
-      Blocks<internal::kBytesQ4_K, internal::DequantizeBlockQ4_K, internal::kSuperBlockElements>(
-          row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ5_K:
-      Blocks<internal::kBytesQ5_K, internal::DequantizeBlockQ5_K, internal::kSuperBlockElements>(
-          row, col_begin, col_end, out);
-      return;
-    case StorageType::kQ6_K:
-      Blocks<internal::kBytesQ6_K, internal::DequantizeBlockQ6_K, internal::kSuperBlockElements>(
-          row, col_begin, col_end, out);
-      return;
-  }
+  if (col_begin == col_end) return;  // `out` may be null
+  FormatOf(type).read_row(row, col_begin, col_end, out);
 }
 
 }  // namespace kvfold

@@ -33,7 +33,7 @@ inline RunScales ReadRunScales(const uint8_t* block) {
 
 }  // namespace
 
-void DequantizeBlockQ4_K(const uint8_t* __restrict block, float* __restrict out) {
+void BlockQ4_K(const uint8_t* __restrict block, float* __restrict out) {
   const RunScales runs = ReadRunScales(block);
   const uint8_t* q = block + 16;
   for (int run = 0; run < kRuns; run += 2, q += kRunElements, out += 2 * kRunElements) {
@@ -47,7 +47,7 @@ void DequantizeBlockQ4_K(const uint8_t* __restrict block, float* __restrict out)
   }
 }
 
-void DequantizeBlockQ5_K(const uint8_t* __restrict block, float* __restrict out) {
+void BlockQ5_K(const uint8_t* __restrict block, float* __restrict out) {
   const RunScales runs = ReadRunScales(block);
   const uint8_t* const high = block + 16;
   const uint8_t* q = block + 48;
@@ -64,7 +64,7 @@ void DequantizeBlockQ5_K(const uint8_t* __restrict block, float* __restrict out)
   }
 }
 
-void DequantizeBlockQ6_K(const uint8_t* __restrict block, float* __restrict out) {
+void BlockQ6_K(const uint8_t* __restrict block, float* __restrict out) {
   constexpr int kScaleElements = 16;
   const float d = LoadHalf(block + 208);
   float scales[16];

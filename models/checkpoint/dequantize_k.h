@@ -6,11 +6,6 @@
 
 namespace kvfold::internal {
 
-inline constexpr int64_t kSuperBlockElements = 256;
-inline constexpr int64_t kBytesQ4_K = 144;
-inline constexpr int64_t kBytesQ5_K = 176;
-inline constexpr int64_t kBytesQ6_K = 210;
-
 // A block of 256 elements has one f16 scale d (Q4_K, Q5_K: and an f16 dmin), and a small integer
 // scale for each run of 32 (Q6_K: 16) elements:
 //   Q4_K   d, dmin, 12 bytes of scales and minima, 128 bytes q        d * scale * q - dmin *
@@ -24,8 +19,8 @@ inline constexpr int64_t kBytesQ6_K = 210;
 // Source: gguf-py/gguf/quants.py and ggml/src/ggml-common.h of llama.cpp.
 //
 // Writes 256 elements; `block` need not be aligned.
-void DequantizeBlockQ4_K(const uint8_t* block, float* out);
-void DequantizeBlockQ5_K(const uint8_t* block, float* out);
-void DequantizeBlockQ6_K(const uint8_t* block, float* out);
+void BlockQ4_K(const uint8_t* block, float* out);
+void BlockQ5_K(const uint8_t* block, float* out);
+void BlockQ6_K(const uint8_t* block, float* out);
 
 }  // namespace kvfold::internal

@@ -12,6 +12,7 @@
 #include <random>
 #include <sstream>
 
+#include "models/checkpoint/half.h"
 #include "models/checkpoint/tensor_names.h"
 #include "tests/models/error_of.h"
 #include "tests/models/gguf_writer.h"
@@ -77,6 +78,23 @@ TEST(GgufCheckpoint, EqualsGgufPyBitForBit) {
 // All bits of every quantised type, and scales of every kind.
 TEST(GgufCheckpoint, RandomBlocksEqualGgufPyBitForBit) {
   ExpectFixture(*Checkpoint::Open(kFixtures / "blocks.gguf"), "blocks.gguf");
+}
+
+TEST(Half, EveryValueIsExact) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float got = internal::HalfToFloat(static_cast<uint16_t>(bits));
+    const int exponent = static_cast<int>(bits >> 10 & 31);
+    const auto fraction = static_cast<float>(bits & 1023);
+    ASSERT_EQ(std::signbit(got), bits >> 15 != 0) << bits;
+    if (exponent == 31) {
+      ASSERT_EQ(std::isinf(got), fraction == 0) << bits;
+      ASSERT_EQ(std::isnan(got), fraction != 0) << bits;
+    } else {
+      const float want =
+          exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+      ASSERT_EQ(std::abs(got), want) << bits;
+    }
+  }
 }
 
 TEST(GgufCheckpoint, SplitEqualsWhole) {
