@@ -1,7 +1,10 @@
 list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/checkpoint.cc
   checkpoint/dequantize.cc
+  checkpoint/dequantize_grid.cc
   checkpoint/dequantize_k.cc
+  checkpoint/dequantize_table.cc
+  checkpoint/dequantize_ternary.cc
   checkpoint/fingerprint.cc
   checkpoint/ggml_type.cc
   checkpoint/gguf_checkpoint.cc
@@ -18,5 +21,6 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/tensor_names.cc)
 # Products and sums are rounded one by one: the same bits on every processor, and as the references
 # have them.
-set_source_files_properties(checkpoint/dequantize.cc checkpoint/dequantize_k.cc
+set_source_files_properties(checkpoint/dequantize.cc checkpoint/dequantize_grid.cc
+  checkpoint/dequantize_k.cc checkpoint/dequantize_table.cc checkpoint/dequantize_ternary.cc
   PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -6,7 +6,10 @@
 #include <iterator>
 
 #include "models/checkpoint/bits.h"
+#include "models/checkpoint/dequantize_grid.h"
 #include "models/checkpoint/dequantize_k.h"
+#include "models/checkpoint/dequantize_table.h"
+#include "models/checkpoint/dequantize_ternary.h"
 #include "models/checkpoint/half.h"
 
 namespace kvfold {
@@ -130,9 +133,23 @@ constexpr Format kFormats[] = {
     {StorageType::kQ4_1, "Q4_1", Blocks<32, 20, BlockQ4_1>},
     {StorageType::kQ5_0, "Q5_0", Blocks<32, 22, BlockQ5_0>},
     {StorageType::kQ5_1, "Q5_1", Blocks<32, 24, BlockQ5_1>},
+    {StorageType::kQ2_K, "Q2_K", Blocks<256, 84, internal::BlockQ2_K>},
+    {StorageType::kQ3_K, "Q3_K", Blocks<256, 110, internal::BlockQ3_K>},
     {StorageType::kQ4_K, "Q4_K", Blocks<256, 144, internal::BlockQ4_K>},
     {StorageType::kQ5_K, "Q5_K", Blocks<256, 176, internal::BlockQ5_K>},
     {StorageType::kQ6_K, "Q6_K", Blocks<256, 210, internal::BlockQ6_K>},
+    {StorageType::kIQ4_NL, "IQ4_NL", Blocks<32, 18, internal::BlockIQ4_NL>},
+    {StorageType::kIQ4_XS, "IQ4_XS", Blocks<256, 136, internal::BlockIQ4_XS>},
+    {StorageType::kMXFP4, "MXFP4", Blocks<32, 17, internal::BlockMXFP4>},
+    {StorageType::kTQ1_0, "TQ1_0", Blocks<256, 54, internal::BlockTQ1_0>},
+    {StorageType::kTQ2_0, "TQ2_0", Blocks<256, 66, internal::BlockTQ2_0>},
+    {StorageType::kIQ2_XXS, "IQ2_XXS", Blocks<256, 66, internal::BlockIQ2_XXS>},
+    {StorageType::kIQ2_XS, "IQ2_XS", Blocks<256, 74, internal::BlockIQ2_XS>},
+    {StorageType::kIQ2_S, "IQ2_S", Blocks<256, 82, internal::BlockIQ2_S>},
+    {StorageType::kIQ3_XXS, "IQ3_XXS", Blocks<256, 98, internal::BlockIQ3_XXS>},
+    {StorageType::kIQ3_S, "IQ3_S", Blocks<256, 110, internal::BlockIQ3_S>},
+    {StorageType::kIQ1_S, "IQ1_S", Blocks<256, 50, internal::BlockIQ1_S>},
+    {StorageType::kIQ1_M, "IQ1_M", Blocks<256, 56, internal::BlockIQ1_M>},
 };
 
 constexpr bool IsInOrder() {

@@ -15,8 +15,8 @@ namespace kvfold {
 //   Q5_0   d, h, then 16 bytes    d * (q - 16)
 //   Q5_1   d, m, h, then 16 bytes d * q + m
 // where the low half of byte j is q of element j, the high half that of element j + 16, and bit i
-// of the four bytes h is the fifth bit of q of element i; or, of the "K" types, in blocks of 256
-// elements (dequantize_k.h).
+// of the four bytes h is the fifth bit of q of element i; or as dequantize_k.h, dequantize_table.h,
+// dequantize_ternary.h and dequantize_grid.h say.
 //
 // out[c - col_begin] = element c of the row that is stored from `row` on, for the columns
 // [col_begin, col_end), which need not begin or end with a block. `row` need not be aligned.

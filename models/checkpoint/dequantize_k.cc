@@ -31,7 +31,54 @@ inline RunScales ReadRunScales(const uint8_t* block) {
   return runs;
 }
 
+// The second 16 elements of a run of 32 have a scale of their own.
+constexpr int kScaleElements = 16;
+
 }  // namespace
+
+void BlockQ2_K(const uint8_t* __restrict block, float* __restrict out) {
+  const uint8_t* const packed = block;
+  const float d = LoadHalf(block + 80);
+  const float dmin = LoadHalf(block + 82);
+  float scales[16], minima[16];
+  for (int i = 0; i < 16; ++i) {
+    scales[i] = d * static_cast<float>(packed[i] & 15);
+    minima[i] = dmin * static_cast<float>(packed[i] >> 4);
+  }
+  for (int run = 0; run < kRuns; ++run, out += kRunElements) {
+    const uint8_t* const q = block + 16 + kRunElements * (run / 4);
+    const int shift = 2 * (run % 4);
+    for (int part = 0; part < 2; ++part) {
+      const float scale = scales[2 * run + part], minimum = minima[2 * run + part];
+      for (int j = part * kScaleElements; j < (part + 1) * kScaleElements; ++j) {
+        out[j] = scale * static_cast<float>(q[j] >> shift & 3) - minimum;
+      }
+    }
+  }
+}
+
+void BlockQ3_K(const uint8_t* __restrict block, float* __restrict out) {
+  const uint8_t* const high = block;
+  const uint8_t* const packed = block + 96;
+  const float d = LoadHalf(block + 108);
+  float scales[16];
+  for (int i = 0; i < 16; ++i) {
+    const int low = packed[i % 8] >> (i / 8 * 4) & 15;
+    const int upper = packed[8 + i % 4] >> (i / 4 * 2) & 3;
+    scales[i] = d * static_cast<float>((low | upper << 4) - 32);
+  }
+  for (int run = 0; run < kRuns; ++run, out += kRunElements) {
+    const uint8_t* const q = block + 32 + kRunElements * (run / 4);
+    const int shift = 2 * (run % 4);
+    for (int part = 0; part < 2; ++part) {
+      const float scale = scales[2 * run + part];
+      for (int j = part * kScaleElements; j < (part + 1) * kScaleElements; ++j) {
+        const int value = (q[j] >> shift & 3) | (high[j] >> run & 1) << 2;
+        out[j] = scale * static_cast<float>(value - 4);
+      }
+    }
+  }
+}
 
 void BlockQ4_K(const uint8_t* __restrict block, float* __restrict out) {
   const RunScales runs = ReadRunScales(block);
@@ -65,7 +112,6 @@ void BlockQ5_K(const uint8_t* __restrict block, float* __restrict out) {
 }
 
 void BlockQ6_K(const uint8_t* __restrict block, float* __restrict out) {
-  constexpr int kScaleElements = 16;
   const float d = LoadHalf(block + 208);
   float scales[16];
   for (int i = 0; i < 16; ++i) {

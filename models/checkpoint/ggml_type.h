@@ -23,5 +23,7 @@ struct GgmlType {
 const GgmlType* FindGgmlType(uint32_t id);
 // "Q4_K", or "type 99" for a number that is not known.
 std::string GgmlTypeName(uint32_t id);
+// The names of all types with a storage type: "F32, F16 or Q4_0".
+std::string ReadableGgmlTypes();
 
 }  // namespace kvfold

@@ -95,10 +95,8 @@ std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& path
               fmt::format("{}: tensor {} has the shape {}, expected one or two dimensions",
                           file.path(), tensor.name, Shape(tensor)));
         }
-        throw InputError(
-            fmt::format("{}: tensor {} is of type {}, expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, "
-                        "Q5_0, Q5_1, Q4_K, Q5_K or Q6_K",
-                        file.path(), tensor.name, GgmlTypeName(tensor.type)));
+        throw InputError(fmt::format("{}: tensor {} is of type {}, expected {}", file.path(),
+                                     tensor.name, GgmlTypeName(tensor.type), ReadableGgmlTypes()));
       }
       entry.info.type = *type->storage;
       entry.info.bytes = tensor.bytes;

@@ -10,8 +10,10 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <set>
 #include <sstream>
 
+#include "models/checkpoint/ggml_type.h"
 #include "models/checkpoint/half.h"
 #include "models/checkpoint/tensor_names.h"
 #include "tests/models/error_of.h"
@@ -22,6 +24,7 @@
 namespace kvfold {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 const std::filesystem::path kFixtures = std::filesystem::path(KVFOLD_FIXTURES) / "checkpoint";
@@ -78,6 +81,30 @@ TEST(GgufCheckpoint, EqualsGgufPyBitForBit) {
 // All bits of every quantised type, and scales of every kind.
 TEST(GgufCheckpoint, RandomBlocksEqualGgufPyBitForBit) {
   ExpectFixture(*Checkpoint::Open(kFixtures / "blocks.gguf"), "blocks.gguf");
+}
+
+// A slip in one number of a grid's table.
+TEST(GgufCheckpoint, EveryPointOfAGridEqualsGgufPyBitForBit) {
+  ExpectFixture(*Checkpoint::Open(kFixtures / "grids.gguf"), "grids.gguf");
+}
+
+// A type that is read, but that the two tests above do not have.
+TEST(GgufCheckpoint, EveryTypeThatIsReadIsInTheFixtures) {
+  std::set<std::string_view> tested;
+  for (const char* file : {"mixed.gguf", "blocks.gguf"}) {
+    const auto checkpoint = Checkpoint::Open(kFixtures / file);
+    for (const TensorInfo& tensor : checkpoint->tensors()) {
+      tested.insert(StorageTypeName(tensor.type));
+    }
+  }
+  std::set<std::string_view> read;
+  for (uint32_t id = 0; id < 100; ++id) {
+    const GgmlType* const type = FindGgmlType(id);
+    if (type == nullptr || !type->storage.has_value()) continue;
+    EXPECT_EQ(StorageTypeName(*type->storage), type->name);
+    read.insert(type->name);
+  }
+  EXPECT_EQ(tested, read);
 }
 
 TEST(Half, EveryValueIsExact) {
@@ -206,14 +233,16 @@ TEST(GgufCheckpoint, RefusesATypeOnlyWhereTheModelNeedsIt) {
   const TempFolder folder;
   GgufWriter writer;
   writer.String("general.architecture", "qwen2");
-  writer.Tensor("some.table", {256, 1}, /*Q3_K*/ 11, std::string(110, 'x'));
+  writer.Tensor("some.table", {256, 1}, /*Q8_K*/ 15, std::string(292, 'x'));
   writer.Tensor("some.other", {1}, /*unknown*/ 99, "x");
   const auto path = folder.Write("m.gguf", writer.Bytes());
   EXPECT_TRUE(Checkpoint::Open(path)->tensors().empty());
-  writer.Tensor("blk.0.ffn_up.weight", {256, 1}, 11, std::string(110, 'x'));
+  writer.Tensor("blk.0.ffn_up.weight", {256, 1}, 15, std::string(292, 'x'));
   folder.Write("m.gguf", writer.Bytes());
-  EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(path); }),
-              HasSubstr("tensor blk.0.ffn_up.weight is of type Q3_K, expected F32"));
+  EXPECT_THAT(
+      ErrorOf([&] { Checkpoint::Open(path); }),
+      AllOf(HasSubstr("tensor blk.0.ffn_up.weight is of type Q8_K, expected F32, F16, Q4_0"),
+            HasSubstr(", Q6_K, IQ2_XXS"), HasSubstr(" or MXFP4")));
 }
 
 TEST(GgufCheckpoint, RefusesWrongSplits) {
