@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -110,6 +111,8 @@ TEST(GgufCheckpoint, EveryTypeThatIsReadIsInTheFixtures) {
 TEST(Half, EveryValueIsExact) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float got = internal::HalfToFloat(static_cast<uint16_t>(bits));
+    const float by_mask = internal::HalfToFloatByMask(static_cast<uint16_t>(bits));
+    ASSERT_EQ(std::bit_cast<uint32_t>(by_mask), std::bit_cast<uint32_t>(got)) << bits;
     const int exponent = static_cast<int>(bits >> 10 & 31);
     const auto fraction = static_cast<float>(bits & 1023);
     ASSERT_EQ(std::signbit(got), bits >> 15 != 0) << bits;
