@@ -10,8 +10,10 @@
 #include "models/chat/chat_form.h"
 #include "models/chat/jinja_evaluator.h"
 #include "models/chat/jinja_parser.h"
+#include "models/checkpoint/file_kind.h"
 #include "models/checkpoint/gguf_file.h"
 #include "models/checkpoint/mapped_file.h"
+#include "models/checkpoint/model_path.h"
 #include "models/json_file.h"
 #include "models/quoted.h"
 #include "models/tokenizer/utf8.h"
@@ -69,6 +71,10 @@ struct Source {
 
 std::string ReadText(const std::filesystem::path& path) {
   const MappedFile file(path);
+  // A template may begin as JSON does, and an empty one is none.
+  if (file.size_bytes() > 0) {
+    RefuseOtherKinds(file.path(), file.bytes(), FileKind::kJson, "a Jinja template");
+  }
   return {file.bytes().begin(), file.bytes().end()};
 }
 
@@ -158,9 +164,8 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Recognise(const std::string& source,
 }
 
 std::unique_ptr<ChatTemplate> ChatTemplate::Open(const std::filesystem::path& model) {
-  std::error_code ignored;
   const Source source =
-      std::filesystem::is_directory(model, ignored) ? ReadFolder(model) : ReadGguf(model);
+      FindModelForm(model) == ModelForm::kFolder ? ReadFolder(model) : ReadGguf(model);
   if (source.text.empty()) {
     throw InputError(fmt::format("{} has no chat template; {}", model.string(), kTheWay));
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/error.h"
+#include "models/checkpoint/file_kind.h"
 #include "models/checkpoint/mapped_file.h"
 #include "models/quoted.h"
 
@@ -37,6 +38,7 @@ nlohmann::json ParseJson(std::string_view text, const std::string& what) {
 
 nlohmann::json ReadJsonFile(const std::filesystem::path& path, uint64_t most_bytes) {
   const MappedFile file(path);
+  RefuseOtherKinds(file.path(), file.bytes(), FileKind::kJson, "JSON");
   if (file.size_bytes() > most_bytes) {
     throw InputError(fmt::format("{}: {} bytes long, expected at most {}", file.path(),
                                  file.size_bytes(), most_bytes));

@@ -57,14 +57,15 @@ struct ModelConfig {
 };
 
 struct ConfigOptions {
-  // Keys that are neither known nor harmless, accepted all the same: of config.json ("mlp_bias",
-  // "rope_scaling.attn_factor") or of GGUF metadata ("llama.attention.scale").
+  // What is neither known nor harmless, accepted all the same: keys of config.json ("mlp_bias",
+  // "rope_scaling.attn_factor") or of GGUF metadata ("llama.attention.scale"), tensors by their
+  // names in the files ("model.layers.*.self_attn.q_norm.weight", for one layer with its number).
   std::vector<std::string> ignored_keys;
 };
 
 // `model`: a Hugging Face folder (config.json, generation_config.json), a config.json itself, or a
-// .gguf file. Throws InputError naming the file, the key and what was expected: an unknown
-// architecture, an unsupported switch, a shape out of range.
+// GGUF file, whatever its name. Throws InputError naming the file, the key and what was expected:
+// an unknown architecture, all unsupported switches, a shape out of range.
 ModelConfig ReadModelConfig(const std::filesystem::path& model, const ConfigOptions& options = {});
 
 // `name` is a path as above, or the name of a shipped config ("llama-3.1-8b"), whose config.json is

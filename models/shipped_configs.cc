@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/error.h"
+#include "models/checkpoint/model_path.h"
 #include "models/model_config.h"
 #include "models/quoted.h"
 
@@ -32,11 +33,20 @@ std::vector<std::filesystem::path> ConfigFolders() {
   return folders;
 }
 
+// "OWNER/NAME".
+bool LooksLikeHubName(std::string_view name) {
+  const size_t slash = name.find('/');
+  return slash != std::string_view::npos && slash > 0 && slash + 1 < name.size() &&
+         name.find('/', slash + 1) == std::string_view::npos && name.front() != '.' &&
+         name.front() != '~';
+}
+
 }  // namespace
 
 std::filesystem::path ResolveModel(const std::string& name) {
   std::error_code error;
-  if (!name.empty() && std::filesystem::exists(name, error)) return name;
+  // A link that leads nowhere as well: whoever opens it says so.
+  if (!name.empty() && HasEntry(name)) return name;
   std::vector<std::string> shipped;
   for (const std::filesystem::path& folder : ConfigFolders()) {
     for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
@@ -49,8 +59,11 @@ std::filesystem::path ResolveModel(const std::string& name) {
   std::sort(shipped.begin(), shipped.end());
   shipped.erase(std::unique(shipped.begin(), shipped.end()), shipped.end());
   throw InputError(fmt::format(
-      "model {}: no such file or folder, nor the name of a shipped config ({})", Quoted(name),
-      shipped.empty() ? "none was found" : fmt::format("{}", fmt::join(shipped, ", "))));
+      "model {}: no such file or folder, nor the name of a shipped config ({}){}", Quoted(name),
+      shipped.empty() ? "none was found" : fmt::format("{}", fmt::join(shipped, ", ")),
+      LooksLikeHubName(name)
+          ? "; a model of the Hugging Face hub is downloaded first, and its folder given"
+          : ""));
 }
 
 }  // namespace kvfold

@@ -5,6 +5,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/dequantize_k.cc
   checkpoint/dequantize_table.cc
   checkpoint/dequantize_ternary.cc
+  checkpoint/file_kind.cc
   checkpoint/fingerprint.cc
   checkpoint/ggml_type.cc
   checkpoint/gguf_checkpoint.cc
@@ -15,6 +16,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/mapped_checkpoint.cc
   checkpoint/mapped_file.cc
   checkpoint/mapping_faults.cc
+  checkpoint/model_path.cc
   checkpoint/random_checkpoint.cc
   checkpoint/safetensors_checkpoint.cc
   checkpoint/safetensors_file.cc

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "comm/error.h"
+#include "models/checkpoint/file_kind.h"
 #include "models/checkpoint/ggml_type.h"
 #include "models/checkpoint/gguf_file.h"
 #include "models/quoted.h"
@@ -105,6 +106,7 @@ class GgufFile::Cursor {
 };
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(path) {
+  RefuseOtherKinds(file_.path(), file_.bytes(), FileKind::kGguf, "a GGUF file");
   Cursor cursor(file_);
   if (cursor.left() < 4 || cursor.Number<uint32_t>("the magic number") != kMagic) {
     throw InputError(
@@ -200,7 +202,8 @@ void GgufFile::CheckExtents() {
     const auto bytes = static_cast<uint64_t>(std::max<int64_t>(tensor.bytes, 0));
     if (tensor.offset_bytes > room || bytes > room - tensor.offset_bytes) {
       throw InputError(fmt::format(
-          "{}: tensor {} takes {} bytes at offset {} of the data, but the data has {} bytes",
+          "{}: tensor {} takes {} bytes at offset {} of the data, but the data has {} bytes, as of "
+          "a file that was cut short",
           path(), Quoted(tensor.name), bytes, tensor.offset_bytes, room));
     }
     if (tensor.offset_bytes % alignment_bytes_ != 0) {

@@ -9,8 +9,8 @@
 namespace kvfold {
 namespace {
 
-std::string Suffix(int64_t number, int64_t count) {
-  return fmt::format("-{:05}-of-{:05}.gguf", number + 1, count);
+std::string Part(int64_t number, int64_t count) {
+  return fmt::format("-{:05}-of-{:05}", number + 1, count);
 }
 
 void CheckTensors(const std::vector<GgufFile>& files) {
@@ -46,16 +46,20 @@ std::vector<GgufFile> OpenGgufSplit(const std::filesystem::path& first) {
   }
   if (count <= 1) return files;
   if (number != 0) {
-    throw InputError(fmt::format("{}: part {} of a split model, expected the first, \"...{}\"",
-                                 path, number + 1, Suffix(0, count)));
+    throw InputError(fmt::format("{}: part {} of a split model, expected the first, \"...{}.gguf\"",
+                                 path, number + 1, Part(0, count)));
   }
-  if (!path.ends_with(Suffix(0, count))) {
-    throw InputError(fmt::format("{}: the first of {} parts, expected its name to end in \"{}\"",
-                                 path, count, Suffix(0, count)));
+  // The other parts are called as the first is, whatever stands behind the last point (".GGUF").
+  const std::string extension = first.extension().string();
+  std::string stem = path.substr(0, path.size() - extension.size());
+  if (!stem.ends_with(Part(0, count))) {
+    throw InputError(
+        fmt::format("{}: the first of {} parts, expected its name to end in \"{}.gguf\"", path,
+                    count, Part(0, count)));
   }
-  const std::string stem = path.substr(0, path.size() - Suffix(0, count).size());
+  stem.resize(stem.size() - Part(0, count).size());
   for (int64_t i = 1; i < count; ++i) {
-    const GgufFile& file = files.emplace_back(stem + Suffix(i, count));
+    const GgufFile& file = files.emplace_back(stem + Part(i, count) + extension);
     if (file.Int("split.no", 0) != i || file.Int("split.count", 1) != count) {
       throw InputError(fmt::format("{}: says it is part {} of {}, expected part {} of {}",
                                    file.path(), file.Int("split.no", 0) + 1,

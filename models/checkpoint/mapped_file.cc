@@ -35,7 +35,12 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string())
   // O_NONBLOCK: opening a named pipe must not wait for a writer; it is refused below.
   const FileDescriptor fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) {
-    throw InputError(fmt::format("{}: cannot be opened: {}", path_, std::strerror(errno)));
+    const int code = errno;
+    std::error_code error;
+    const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+    throw InputError(
+        fmt::format("{}: cannot be opened: {}{}", path_, std::strerror(code),
+                    error ? "" : fmt::format(" (it is a link to {})", target.string())));
   }
   struct stat status = {};
   if (::fstat(fd.get(), &status) != 0) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "comm/error.h"
+#include "models/checkpoint/file_kind.h"
 #include "models/json_file.h"
 #include "models/quoted.h"
 
@@ -60,8 +61,10 @@ SafetensorsEntry ReadEntry(const std::string& path, const std::string& name, con
   const auto begin = offsets[0].get<uint64_t>();
   const auto end = offsets[1].get<uint64_t>();
   if (begin > end || end > data_bytes) {
-    throw InputError(fmt::format("{}: data_offsets are [{}, {}], but the file has {} bytes of data",
-                                 what, begin, end, data_bytes));
+    throw InputError(
+        fmt::format("{}: data_offsets are [{}, {}], but the file has {} bytes of "
+                    "data, as one that was cut short",
+                    what, begin, end, data_bytes));
   }
   SafetensorsEntry entry;
   entry.name = name;
@@ -85,6 +88,7 @@ SafetensorsEntry ReadEntry(const std::string& path, const std::string& name, con
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+  RefuseOtherKinds(file_.path(), file_.bytes(), FileKind::kSafetensors, "a safetensors file");
   uint64_t header_bytes = 0;
   if (file_.size_bytes() < sizeof(header_bytes)) {
     throw InputError(fmt::format("{}: {} bytes long, too short for a safetensors file",

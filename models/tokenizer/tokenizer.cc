@@ -1,6 +1,8 @@
 #include "models/tokenizer/tokenizer.h"
 
 #include "comm/error.h"
+#include "models/checkpoint/file_kind.h"
+#include "models/checkpoint/model_path.h"
 #include "models/tokenizer/tokenizer_gguf.h"
 #include "models/tokenizer/tokenizer_json.h"
 #include "models/tokenizer/utf8.h"
@@ -8,20 +10,30 @@
 namespace kvfold {
 
 std::unique_ptr<Tokenizer> Tokenizer::Open(const std::filesystem::path& model) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(model, ignored)) {
-    return model.extension() == ".gguf" ? OpenTokenizerGguf(model) : OpenTokenizerJson(model);
+  switch (FindModelForm(model)) {
+    case ModelForm::kGguf:
+      return OpenTokenizerGguf(model);
+    case ModelForm::kJson:
+      return OpenTokenizerJson(model);
+    case ModelForm::kFolder:
+      break;
   }
   const std::filesystem::path file = model / "tokenizer.json";
-  if (std::filesystem::exists(file, ignored)) return OpenTokenizerJson(file);
-  if (std::filesystem::exists(model / "tokenizer.model", ignored)) {
+  if (HasEntry(file)) return OpenTokenizerJson(file);
+  if (const std::filesystem::path other = model / "tokenizer.model"; HasEntry(other)) {
+    const FileNature nature = SniffFile(other);
+    if (nature.kind == FileKind::kForeign && nature.description != kSentencePiece) {
+      throw InputError(
+          fmt::format("{}: {}, expected a tokenizer.json beside it; the model runs by token ids",
+                      other.string(), nature.description));
+    }
     throw InputError(
         fmt::format("{} has a tokenizer.model and no tokenizer.json; a SentencePiece vocabulary is "
                     "not supported "
                     "yet, and the model runs by token ids",
                     model.string()));
   }
-  throw InputError(fmt::format("{} has no tokenizer.json", model.string()));
+  RefuseFolder(model, "has no tokenizer.json", "one beside config.json");
 }
 
 std::string StreamDecoder::Push(TokenId id) {

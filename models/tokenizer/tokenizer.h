@@ -18,7 +18,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // A Hugging Face folder (tokenizer.json), a tokenizer.json, or a .gguf file. Throws InputError
+  // A Hugging Face folder (tokenizer.json), a tokenizer.json, or a GGUF file. Throws InputError
   // naming the file, and what of it is not supported (a SentencePiece model, say, which then runs
   // by token ids).
   static std::unique_ptr<Tokenizer> Open(const std::filesystem::path& model);

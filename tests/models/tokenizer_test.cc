@@ -128,7 +128,7 @@ TEST_F(TokenizerFile, RefusesSentencePieceAndOtherModels) {
   RefusesWith("/model/byte_fallback", true, sentence_piece);
   RefusesWith("/model/type", "WordPiece", "model.type is \"WordPiece\", expected \"BPE\"");
   TempFolder folder;
-  folder.Write("tokenizer.model", "");
+  folder.Write("tokenizer.model", "\n\x0e\n\5<unk>");
   EXPECT_THAT([&] { Tokenizer::Open(folder.path()); },
               ThrowsMessage<InputError>(HasSubstr("SentencePiece")));
 }
@@ -187,11 +187,11 @@ TEST_F(TokenizerFile, RefusesWrongVocabulariesAndMerges) {
 }
 
 TEST_F(TokenizerFile, RefusesWhatIsNoTokenizer) {
-  Refuses("", "not valid JSON");
+  Refuses("", "an empty file");
   Refuses("{", "not valid JSON");
   Refuses("[]", "expected an object");
   Refuses("{}", "model is missing or null, expected an object");
-  Refuses("\"\xFF\"", "not valid JSON");
+  Refuses("[\"\xFF\"]", "not valid JSON");
   Refuses(std::string(100'000, '['), "nested more than 64 deep");
   EXPECT_THAT([&] { Tokenizer::Open(folder_.path() / "nowhere"); }, testing::Throws<InputError>());
   TempFolder empty;
