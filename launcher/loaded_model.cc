@@ -12,6 +12,7 @@
 #include "comm/heartbeat/judge.h"
 #include "launcher/agreement.h"
 #include "launcher/report.h"
+#include "models/checkpoint/model_weights.h"
 #include "models/checkpoint/random_checkpoint.h"
 #include "runtime/kernels/cpu/isa.h"
 
@@ -48,7 +49,8 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     }
     config_ = ReadModelConfig(path_, {options_.ignored_config_keys});
     plan_ = std::make_unique<ShardPlan>(config_, group_.size());
-    checkpoint_ = random ? MakeRandomCheckpoint(config_) : Checkpoint::Open(path_);
+    checkpoint_ = random ? MakeRandomCheckpoint(config_)
+                         : OpenModelWeights(path_, config_, {options_.ignored_config_keys});
     fingerprint_ = checkpoint_->Fingerprint();
   });
   const int n_threads = RankThreads(options_, group_.host_size());

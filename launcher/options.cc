@@ -78,7 +78,7 @@ void AddModelOptions(CLI::App& app, ModelOptions& options, bool required) {
       ->check(Between(int64_t{0}, int64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--ignore-config", options.ignored_config_keys,
-                 "Accept this unknown key of config.json (repeatable)");
+                 "Accept this unknown key of config.json or GGUF, or tensor (repeatable)");
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
       ->check(OneOf({"debug", "info", "warn", "error", "off"}))
       ->capture_default_str();

@@ -10,6 +10,7 @@
 #include "launcher/commands.h"
 #include "launcher/loaded_model.h"
 #include "launcher/report.h"
+#include "models/checkpoint/model_weights.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
 #include "runtime/kernels/cpu/isa.h"
 #include "runtime/kernels/dense_sizing.h"
@@ -23,8 +24,11 @@ int64_t MachineMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_
 
 int PlanCommand(const PlanOptions& options) {
   const ModelOptions& model = options.model;
-  const ModelConfig config =
-      ReadModelConfig(ResolveModel(model.model), {model.ignored_config_keys});
+  const std::filesystem::path path = ResolveModel(model.model);
+  const ConfigOptions config_options = {model.ignored_config_keys};
+  const ModelConfig config = ReadModelConfig(path, config_options);
+  // What no run could load is not planned for. Only heads of files are read.
+  if (HasWeights(path)) OpenModelWeights(path, config, config_options);
   const ShardPlan plan(config, options.ranks);
 
   // A device of a stated memory is not this machine: it is planned for as a GPU unless --device cpu

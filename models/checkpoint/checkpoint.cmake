@@ -17,10 +17,12 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/mapped_file.cc
   checkpoint/mapping_faults.cc
   checkpoint/model_path.cc
+  checkpoint/model_weights.cc
   checkpoint/random_checkpoint.cc
   checkpoint/safetensors_checkpoint.cc
   checkpoint/safetensors_file.cc
-  checkpoint/tensor_names.cc)
+  checkpoint/tensor_names.cc
+  checkpoint/tensor_naming.cc)
 # Products and sums are rounded one by one: the same bits on every processor, and as the references
 # have them.
 set_source_files_properties(checkpoint/dequantize.cc checkpoint/dequantize_grid.cc

@@ -9,6 +9,7 @@
 #include "models/checkpoint/gguf_split.h"
 #include "models/checkpoint/mapped_checkpoint.h"
 #include "models/checkpoint/tensor_names.h"
+#include "models/checkpoint/tensor_naming.h"
 #include "models/quoted.h"
 
 namespace kvfold {
@@ -74,17 +75,32 @@ int64_t PermutedHeadsOf(const TensorInfo& info, const PermutedHeads& heads,
   return n_heads;
 }
 
+// A tensor of the model that no model here reads. Those of other parts have prefixes of their own:
+// v. (vision), a. (audio), mm. (what projects them).
+bool IsUnknown(const GgufTensor& tensor) {
+  if (tensor.name == "rope_freqs.weight" || tensor.bytes == 0) return false;
+  for (const std::string_view part : {"v.", "a.", "mm."}) {
+    if (tensor.name.starts_with(part)) return false;
+  }
+  return !IsHarmlessTensor(tensor.name, tensor.dims.size());
+}
+
 }  // namespace
 
-std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& path) {
+std::unique_ptr<MappedCheckpoint> OpenGgufCheckpoint(const std::filesystem::path& path) {
   std::vector<GgufFile> files = OpenGgufSplit(path);
   const PermutedHeads heads = ReadPermutedHeads(files.front());
   std::vector<StoredTensor> stored;
   std::unordered_set<std::string> names;
+  FileNames file_names;
+  file_names.stored_name = NameInGguf;
   for (const GgufFile& file : files) {
     for (const GgufTensor& tensor : file.tensors()) {
       const auto model_name = NameFromGguf(tensor.name);
       const GgmlType* const type = FindGgmlType(tensor.type);
+      if (!model_name.has_value() && IsUnknown(tensor)) {
+        file_names.unknown.emplace_back(tensor.name);
+      }
       StoredTensor entry;
       entry.info.name = model_name.value_or(std::string(tensor.name));
       const bool has_shape = ReadShape(tensor, &entry.info);
@@ -116,7 +132,7 @@ std::unique_ptr<Checkpoint> OpenGgufCheckpoint(const std::filesystem::path& path
     mapped.push_back({std::move(file).TakeFile(), head_bytes});
   }
   return std::make_unique<MappedCheckpoint>(std::move(first_path), std::move(mapped),
-                                            std::move(stored));
+                                            std::move(stored), std::move(file_names));
 }
 
 }  // namespace kvfold

@@ -19,8 +19,8 @@ int64_t StoredRow(int64_t row, int64_t head_dim) {
 }  // namespace
 
 MappedCheckpoint::MappedCheckpoint(std::string path, std::vector<CheckpointFile> files,
-                                   std::vector<StoredTensor> stored)
-    : path_(std::move(path)), files_(std::move(files)) {
+                                   std::vector<StoredTensor> stored, FileNames names)
+    : path_(std::move(path)), files_(std::move(files)), names_(std::move(names)) {
   tensors_.reserve(stored.size());  // index_ points at the names
   for (StoredTensor& tensor : stored) {
     const TensorInfo& info = tensors_.emplace_back(std::move(tensor.info));
@@ -28,6 +28,12 @@ MappedCheckpoint::MappedCheckpoint(std::string path, std::vector<CheckpointFile>
     const bool is_new = index_.emplace(info.name, tensors_.size() - 1).second;
     KVFOLD_CHECK(is_new, "tensor", info.name);
   }
+}
+
+void MappedCheckpoint::AddAlias(std::string_view alias, std::string_view name) {
+  const size_t place = index_.at(name);
+  const bool is_new = index_.emplace(aliases_.emplace_back(alias), place).second;
+  KVFOLD_CHECK(is_new, "alias", alias);
 }
 
 const TensorInfo* MappedCheckpoint::Find(std::string_view name) const {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "comm/error.h"
+#include "models/checkpoint/model_weights.h"
 
 namespace kvfold {
 namespace {
@@ -17,26 +17,10 @@ uint64_t Mix(uint64_t x) {  // SplitMix64's finaliser
 class RandomCheckpoint : public Checkpoint {
  public:
   explicit RandomCheckpoint(const ModelConfig& c) {
-    Add("model.embed_tokens.weight", c.vocab_size, c.hidden);
-    Add("model.norm.weight", 1, c.hidden);
-    if (!c.tie_embeddings) Add("lm_head.weight", c.vocab_size, c.hidden);
-    const int64_t q = c.n_heads * c.head_dim;
-    const int64_t kv = c.n_kv_heads * c.head_dim;
-    for (int64_t layer = 0; layer < c.n_layers; ++layer) {
-      const std::string prefix = fmt::format("model.layers.{}.", layer);
-      Add(prefix + "input_layernorm.weight", 1, c.hidden);
-      Add(prefix + "post_attention_layernorm.weight", 1, c.hidden);
-      Add(prefix + "self_attn.q_proj.weight", q, c.hidden);
-      Add(prefix + "self_attn.k_proj.weight", kv, c.hidden);
-      Add(prefix + "self_attn.v_proj.weight", kv, c.hidden);
-      Add(prefix + "self_attn.o_proj.weight", c.hidden, q);
-      Add(prefix + "mlp.gate_proj.weight", c.ffn_dim, c.hidden);
-      Add(prefix + "mlp.up_proj.weight", c.ffn_dim, c.hidden);
-      Add(prefix + "mlp.down_proj.weight", c.hidden, c.ffn_dim);
-      if (!c.qkv_bias) continue;
-      Add(prefix + "self_attn.q_proj.bias", 1, q);
-      Add(prefix + "self_attn.k_proj.bias", 1, kv);
-      Add(prefix + "self_attn.v_proj.bias", 1, kv);
+    for (ModelTensor& tensor : ModelTensors(c)) {
+      const int64_t bytes = tensor.rows * tensor.cols * 4;
+      tensors_.push_back(
+          {std::move(tensor.name), StorageType::kF32, tensor.rows, tensor.cols, bytes});
     }
     std::ranges::sort(tensors_, {}, &TensorInfo::name);
   }
@@ -69,9 +53,6 @@ class RandomCheckpoint : public Checkpoint {
   std::string path() const override { return "random weights"; }
 
  private:
-  void Add(std::string name, int64_t rows, int64_t cols) {
-    tensors_.push_back({std::move(name), StorageType::kF32, rows, cols, rows * cols * 4});
-  }
   std::vector<TensorInfo> tensors_;
 };
 

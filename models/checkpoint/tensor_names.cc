@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <utility>
 
 namespace kvfold {
@@ -76,6 +77,28 @@ std::optional<std::string> NameFromGguf(std::string_view gguf_name) {
     }
   }
   return std::nullopt;
+}
+
+std::string NameInGguf(std::string_view name) {
+  for (const NamePair& pair : kModelTensors) {
+    if (name == pair.hugging_face) return std::string(pair.gguf);
+  }
+  if (const auto layer = SplitLayer(name, kLayers)) {
+    for (const NamePair& pair : kLayerTensors) {
+      if (layer->second == pair.hugging_face) {
+        return fmt::format("{}{}.{}", kGgufLayers, layer->first, pair.gguf);
+      }
+    }
+  }
+  return std::string(name);
+}
+
+int64_t LayerOf(std::string_view name) {
+  const auto layer = SplitLayer(name, kLayers);
+  if (!layer.has_value()) return -1;
+  int64_t number = -1;
+  std::from_chars(layer->first.data(), layer->first.data() + layer->first.size(), number);
+  return number;
 }
 
 RotaryRows RotaryRowsOf(std::string_view name) {

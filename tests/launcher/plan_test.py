@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import unittest
 
 from launcher_case import LLAMA, LauncherCase, kvfold, main
@@ -109,6 +110,37 @@ class Plan(LauncherCase):
             result = kvfold("plan", "--model", model, "--tokens", 1000, "--ranks", 2, "--json")
             self.assert_done(result)
             self.assertEqual([rank["query_heads"] for rank in self.assert_json(result)["per_rank"]], [2, 2])
+
+    def test_what_no_run_could_load_is_not_planned_for(self):
+        model = self.path("model")
+        shutil.copytree(LLAMA, model)
+        self.assert_done(kvfold("plan", "--model", os.path.join(model, "config.json")))
+        tokens = LLAMA + "/reference/tokens.json"
+        with open(os.path.join(model, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        for changes in ({"hidden_size": 128}, {"num_hidden_layers": config["num_hidden_layers"] + 1}):
+            with open(os.path.join(model, "config.json"), "w", encoding="utf-8") as file:
+                json.dump({**config, **changes}, file)
+            planned = kvfold("plan", "--model", model)
+            self.assert_refused(planned, "tensor")
+            self.assertEqual(planned.sentences, kvfold("score", "--model", model, "--tokens", tokens).sentences)
+        os.remove(os.path.join(model, "model.safetensors"))
+        self.assert_done(kvfold("plan", "--model", model))  # a config alone
+        with open(os.path.join(model, "pytorch_model.bin"), "wb") as file:
+            file.write(b"PK\3\4")
+        self.assert_refused(kvfold("plan", "--model", model), "pytorch_model.bin", "safetensors")
+
+    def test_a_quantisation_that_no_run_reads(self):
+        model = self.path("m.gguf")
+        with open(LLAMA + "_gguf/model.gguf", "rb") as file:
+            data = bytearray(file.read())
+        # The type of the first layer's norm, behind its name, one dimension and 8 bytes of it: I8, four of which an F32 holds.
+        at = data.index(b"blk.0.attn_norm.weight") + len(b"blk.0.attn_norm.weight") + 4 + 8
+        self.assertEqual(data[at:at + 4], bytes(4))
+        data[at] = 24
+        with open(model, "wb") as file:
+            file.write(data)
+        self.assert_refused(kvfold("plan", "--model", model), "blk.0.attn_norm.weight is of type I8")
 
     def test_shipped_config_has_no_weights(self):
         self.assert_refused(kvfold("score", "--model", "llama-3.1-8b", "--tokens", LLAMA + "/reference/tokens.json"),

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import time
 
 from launcher_case import LLAMA, LauncherCase, kvfold, main, running_with
@@ -64,6 +65,92 @@ class Refusal(LauncherCase):
         for length in (size - 1, size // 2, 1000, 24, 3, 0):
             os.truncate(path, length)
             self.assert_refused_everywhere(path, "model.gguf", ranks=(2,) if length == size // 2 else (None,))
+
+    def test_a_gguf_file_of_any_name_runs(self):
+        for name in ("sha256-9f86d081", "MODEL.GGUF"):
+            path = self.path(name)
+            shutil.copy(LLAMA + "_gguf/model.gguf", path)
+            self.assert_done(kvfold("score", "--model", path, "--tokens", TOKENS))
+            self.assert_refused(kvfold("tokenize", "--model", path, "--text", "a"), name, "tokenizer.ggml.merges")
+
+    def test_kinds_of_files_are_named(self):
+        kinds = {"a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
+                 "a zip archive": b"PK\3\4" + bytes(20_000_000), "a ggjt file": b"tjgg\3\0\0\0" + bytes(4000),
+                 "a web page": b"<html>", "an empty file": b""}
+        path = self.path("model")
+        for word, content in kinds.items():
+            with self.subTest(kind=word):
+                with open(path, "wb") as file:
+                    file.write(content)
+                for command in (["score", "--tokens", TOKENS], ["run", "--prompt", "a"], ["plan"], ["tokenize", "--text", "a"]):
+                    self.assert_refused(kvfold(*command, "--model", path), path, word, "or a .gguf file")
+                model = self.copy("folder_of_" + word.replace(" ", "_"))
+                shutil.copy(path, os.path.join(model, "model.safetensors"))
+                for command in (["score", "--tokens", TOKENS], ["plan"]):
+                    self.assert_refused(kvfold(*command, "--model", model), "model.safetensors: " + word)
+
+    def test_a_file_of_the_folder_names_the_folder(self):
+        model = self.copy()
+        for name in ("model.safetensors", "config.json"):
+            result = kvfold("score", "--model", os.path.join(model, name), "--tokens", TOKENS)
+            self.assert_refused(result, name, "the folder that holds it beside its", model)
+
+    def test_all_refusals_at_once(self):
+        model = self.copy(colour="green", mlp_bias=True, hidden_act="gelu")
+        self.assert_refused(kvfold("score", "--model", model, "--tokens", TOKENS), "hidden_act", "colour", "mlp_bias",
+                            "--ignore-config colour mlp_bias")
+        model = self.copy("harmless", colour={}, auto_map={"a": "b"}, pruned_heads={}, neftune_noise_alpha=5)
+        self.assert_done(kvfold("score", "--model", model, "--tokens", TOKENS))
+        model = self.copy("ignored", colour="green", mlp_bias=True)
+        self.assert_done(kvfold("score", "--model", model, "--tokens", TOKENS, "--ignore-config", "colour", "mlp_bias"))
+
+    def test_tokens_beyond_the_vocabulary(self):
+        model = self.copy()
+        with open(os.path.join(model, "generation_config.json"), "w", encoding="utf-8") as file:
+            json.dump({"eos_token_id": [2, 128009]}, file)
+        for ranks in (None, 2):
+            result = kvfold("score", "--model", model, "--tokens", TOKENS, ranks=ranks)
+            self.assertEqual(result.code, 0, str(result))
+            self.assertEqual(result.stderr.count("eos_token_id is 128009"), 1, str(result))
+            self.assertIn("generation_config.json: eos_token_id is 128009, beyond", result.stderr)
+
+    def rename(self, model, rename, add=None):
+        """The tensors of a folder under other names; `add`: a name that gets the bytes of the final norm."""
+        path = os.path.join(model, "model.safetensors")
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+            data = file.read()
+        renamed = {rename(name): entry for name, entry in header.items() if name != "__metadata__"}
+        if add:
+            data += data[slice(*header["model.norm.weight"]["data_offsets"])]
+            renamed[add] = dict(header["model.norm.weight"])
+            size = renamed[add]["data_offsets"][1] - renamed[add]["data_offsets"][0]
+            renamed[add]["data_offsets"] = [len(data) - size, len(data)]
+        head = json.dumps(renamed).encode()
+        with open(path, "wb") as file:
+            file.write(struct.pack("<Q", len(head)) + head + data)
+
+    def test_names_that_begin_otherwise(self):
+        want = json.loads(kvfold("score", "--model", LLAMA, "--tokens", TOKENS, "--json", "--dtype", "f32").stdout)["nll"]
+        for name, begin in (("wrapped", "language_model."), ("bare", "")):
+            model = self.copy(name)
+            self.rename(model, lambda tensor: begin + tensor if begin or not tensor.startswith("model.") else tensor[6:])
+            for ranks in (None, 2):
+                result = kvfold("score", "--model", model, "--tokens", TOKENS, "--json", "--dtype", "f32", ranks=ranks)
+                self.assert_done(result)
+                self.assertAlmostEqual(json.loads(result.stdout)["nll"], want, delta=1e-6)
+
+    def test_tensors_that_nothing_accounts_for(self):
+        model = self.copy()
+        name = "model.layers.0.self_attn.q_norm.weight"
+        self.rename(model, lambda tensor: tensor, add=name)
+        self.assert_refused_everywhere(model, name, "not supported", ranks=(None, 2))
+        self.assert_refused(kvfold("plan", "--model", model), name, "not supported")
+        self.assert_done(kvfold("score", "--model", model, "--tokens", TOKENS, "--ignore-config", name))
+        other = self.copy("other")
+        self.rename(other, lambda tensor: tensor, add="vision_tower.layers.0.q_norm.weight")
+        self.assert_done(kvfold("score", "--model", other, "--tokens", TOKENS))
 
     def test_missing_weights(self):
         model = self.copy()

@@ -345,7 +345,7 @@ std::string OneTensor(const std::string& fields, size_t data_bytes = 8) {
 const std::string kTwo = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
 
 const Lie kLies[] = {
-    {"Empty", "", "too short"},
+    {"Empty", "", "an empty file, expected a safetensors file"},
     {"SevenBytes", "1234567", "too short"},
     {"HeaderLongerThanFile", Safetensors("{}", 0, 1), "header has 3 bytes, expected at most 2"},
     {"HeaderLengthHuge", Safetensors("{}", 0, -3), "header has 18446744073709551615 bytes"},
@@ -409,8 +409,12 @@ TEST(SafetensorsCheckpoint, ReadsTheShardsThatAnIndexNames) {
   };
   index(R"({"a":"one.safetensors","b":"two.safetensors"})");
   EXPECT_EQ(Checkpoint::Open(folder.path())->tensors().size(), 2u);
+  // What no shard has, nobody may need: OpenModelWeights says so where it is needed.
   index(R"({"a":"one.safetensors","c":"two.safetensors"})");
-  EXPECT_THAT(ErrorOf(open), HasSubstr("two.safetensors: has no tensor \"c\""));
+  EXPECT_EQ(Checkpoint::Open(folder.path())->tensors().size(), 2u);
+  // A shard that has it after all.
+  index(R"({"a":"two.safetensors","b":"one.safetensors"})");
+  EXPECT_EQ(Checkpoint::Open(folder.path())->tensors().size(), 2u);
   index(R"({"a":"one.safetensors","b":"three.safetensors"})");
   EXPECT_THAT(ErrorOf(open), HasSubstr("three.safetensors: cannot be opened"));
   index(R"({"a":"../one.safetensors"})");
@@ -423,13 +427,31 @@ TEST(SafetensorsCheckpoint, ReadsTheShardsThatAnIndexNames) {
   EXPECT_THAT(ErrorOf(open), HasSubstr("weight_map is missing"));
 }
 
+TEST(SafetensorsCheckpoint, IndexSaysWhichOfTwoIsMeant) {
+  const TempFolder folder;
+  folder.Write("one.safetensors", Safetensors("{\"a\":{" + kTwo + "}}", 8));
+  folder.Write("two.safetensors",
+               Safetensors(R"({"a":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}})", 8));
+  const auto index = [&](const std::string& map) {
+    folder.Write("model.safetensors.index.json", "{\"weight_map\":" + map + "}");
+  };
+  index(R"({"a":"one.safetensors","b":"two.safetensors"})");
+  EXPECT_EQ(Checkpoint::Open(folder.path())->Find("a")->type, StorageType::kF32);
+  index(R"({"a":"two.safetensors","b":"one.safetensors"})");
+  EXPECT_EQ(Checkpoint::Open(folder.path())->Find("a")->type, StorageType::kF16);
+  index(R"({"c":"two.safetensors","b":"one.safetensors"})");
+  EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(folder.path()); }),
+              HasSubstr("two.safetensors: tensor \"a\" is also in"));
+}
+
 TEST(Checkpoint, RefusesWhatIsNone) {
   const TempFolder folder;
   EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(folder.path()); }), HasSubstr("0 *.safetensors"));
   EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(folder.path() / "none.gguf"); }),
               HasSubstr("cannot be opened"));
   const auto json = folder.Write("config.json", "{}");
-  EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(json); }), HasSubstr("not a GGUF file"));
+  EXPECT_THAT(ErrorOf([&] { Checkpoint::Open(json); }),
+              HasSubstr("config.json: a JSON file, which has no weights, expected the folder"));
 }
 
 TEST(Checkpoint, FingerprintIsOfTheContentsAndNotOfThePlace) {
