@@ -1,7 +1,9 @@
 list(APPEND KVFOLD_MODELS_SOURCES
   config_gguf.cc
   config_json.cc
+  config_keys_json.cc
   config_limits.cc
+  config_refusals.cc
   config_rope_json.cc
   json_fields.cc
   json_file.cc

@@ -9,8 +9,8 @@
 #include "comm/error.h"
 #include "models/checkpoint/ggml_type.h"
 #include "models/checkpoint/gguf_split.h"
-#include "models/checkpoint/tensor_names.h"
 #include "models/config_limits.h"
+#include "models/config_refusals.h"
 #include "models/quoted.h"
 
 namespace kvfold {
@@ -49,13 +49,15 @@ class ArchitectureKeys {
     throw InputError(
         fmt::format("{}: {}{} {}, expected {}", file_.path(), prefix_, key, found, expected));
   }
-  void ExpectInt(std::string_view key, int64_t expected) {
+  void ExpectInt(std::string_view key, int64_t expected, ConfigRefusals* refusals) {
     if (const int64_t found = Int(key, expected); found != expected) {
-      Refuse(key, fmt::format("is {}", found),
-             fmt::format("{}; another value is not supported", expected));
+      refusals->Add(fmt::format("{}{} is {}, expected {}; another value is not supported", prefix_,
+                                key, found, expected));
     }
   }
-  void RefuseUnknown(const std::vector<std::string>& ignored) const;
+  // A value as it stands in the file, for messages.
+  Origin Of(std::string_view key) const { return {file_.path(), prefix_ + std::string(key)}; }
+  void AddUnknown(ConfigRefusals* refusals) const;
 
  private:
   std::string Full(std::string_view key) {
@@ -69,20 +71,71 @@ class ArchitectureKeys {
   std::set<std::string> known_;
 };
 
-void ArchitectureKeys::RefuseUnknown(const std::vector<std::string>& ignored) const {
+// Whether a value says nothing: false, an empty text or an empty array.
+bool IsNeutral(const GgufValue& value) {
+  if (value.type == GgufType::kBool) return std::get<int64_t>(value.value) == 0;
+  if (value.type == GgufType::kString) return std::get<std::string_view>(value.value).empty();
+  return value.type == GgufType::kArray && std::get<GgufArray>(value.value).count == 0;
+}
+
+// Switches of other architectures, at the value that means what is computed here.
+constexpr std::pair<std::string_view, double> kNeutralValues[] = {
+    {"attention.causal", 1},
+    {"attention.clamp_kqv", 0},
+    {"attn_logit_softcapping", 0},
+    {"embedding_scale", 1},
+    {"expert_shared_count", 0},
+    {"final_logit_softcapping", 0},
+    {"logit_scale", 1},
+    {"pooling_type", 0},
+    {"residual_scale", 1},
+    {"rope.scaling.attn_factor", 1},
+};
+
+bool IsNeutralNumber(std::string_view key, const GgufValue& value) {
+  double number = 0.0;
+  if (const auto* const small = std::get_if<int64_t>(&value.value)) {
+    number = static_cast<double>(*small);
+  } else if (const auto* const real = std::get_if<double>(&value.value)) {
+    number = *real;
+  } else {
+    return false;
+  }
+  return std::ranges::find(kNeutralValues, std::pair(key, number)) != std::end(kNeutralValues);
+}
+
+std::string Shown(const GgufValue& value) {
+  if (const auto* const small = std::get_if<int64_t>(&value.value)) {
+    if (value.type != GgufType::kBool) return fmt::format("{}", *small);
+    return *small != 0 ? "true" : "false";
+  }
+  if (const auto* const big = std::get_if<uint64_t>(&value.value)) return fmt::format("{}", *big);
+  if (const auto* const real = std::get_if<double>(&value.value)) return fmt::format("{}", *real);
+  if (value.type == GgufType::kString) return Quoted(std::get<std::string_view>(value.value));
+  return fmt::format("an array of {}", std::get<GgufArray>(value.value).count);
+}
+
+void ArchitectureKeys::AddUnknown(ConfigRefusals* refusals) const {
+  std::vector<std::string_view> unknown;
   for (const auto& [key, value] : file_.values()) {
     if (!key.starts_with(prefix_) || known_.count(std::string(key)) != 0) continue;
-    if (value.type == GgufType::kBool && std::get<int64_t>(value.value) == 0) continue;
-    if (std::find(ignored.begin(), ignored.end(), key) != ignored.end()) continue;
-    throw InputError(
-        fmt::format("{}: metadata key {} is not supported", file_.path(), Quoted(key)));
+    if (IsNeutral(value) || IsNeutralNumber(key.substr(prefix_.size()), value)) continue;
+    unknown.push_back(key);
+  }
+  std::ranges::sort(unknown);
+  for (const std::string_view key : unknown) {
+    refusals->AddUnknown(key, fmt::format("{} is {}", Quoted(key), Shown(*file_.Find(key))));
   }
 }
 
 // Llama 3's scaling comes as the tensor rope_freqs.weight; "linear" is also what llama.cpp takes a
 // factor for where no type is given.
-RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files) {
+RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files,
+                    ConfigOrigins* origins, ConfigRefusals* refusals) {
   RopeConfig rope;
+  origins->theta = keys.Of("rope.freq_base");
+  origins->factor =
+      keys.Of(keys.Has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear");
   rope.theta = keys.Float("rope.freq_base", 10000.0);
   const double factor = keys.Float("rope.scaling.factor", keys.Float("rope.scale_linear", 0.0));
   const std::string_view type = keys.String("rope.scaling.type", factor == 0.0 ? "none" : "linear");
@@ -90,7 +143,8 @@ RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files) 
     rope.scaling = RopeConfig::Scaling::kLinear;
     rope.factor = factor;
   } else if (type != "none" && type != "linear") {
-    keys.Refuse("rope.scaling.type", fmt::format("is {}", Quoted(type)), "\"none\" or \"linear\"");
+    refusals->Add(fmt::format("{} is {}, expected \"none\" or \"linear\"",
+                              keys.Of("rope.scaling.type").key, Quoted(type)));
   }
   for (const std::string_view harmless :
        {"rope.scaling.finetuned", "rope.scaling.original_context_length"}) {
@@ -109,6 +163,7 @@ RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files) 
                                    file.path(), GgmlTypeName(factors->type)));
     }
     rope.scaling = RopeConfig::Scaling::kFactors;
+    origins->freq_factors = {file.path(), "rope_freqs.weight"};
     if (factors->bytes == 0) continue;  // CheckModelConfig misses them
     rope.freq_factors.resize(static_cast<size_t>(factors->bytes) / sizeof(float));
     std::memcpy(rope.freq_factors.data(), file.file().data() + factors->offset_bytes,
@@ -117,38 +172,17 @@ RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files) 
   return rope;
 }
 
-int64_t ReadVocabSize(ArchitectureKeys& keys, const std::vector<GgufFile>& files) {
+int64_t ReadVocabSize(ArchitectureKeys& keys, const std::vector<GgufFile>& files, Origin* origin) {
   const int64_t stated = keys.Int("vocab_size", -1);
   const GgufTensor* const embedding = FindTensor(files, "token_embd.weight");
-  if (embedding != nullptr && embedding->dims.size() == 2) return embedding->dims[1];
+  if (embedding != nullptr && embedding->dims.size() == 2) {
+    *origin = {files.front().path(), "the number of rows of token_embd.weight"};
+    return embedding->dims[1];
+  }
+  *origin = keys.Of("vocab_size");
   if (stated != -1) return stated;
+  *origin = {files.front().path(), "the number of tokenizer.ggml.tokens"};
   return static_cast<int64_t>(files.front().StringArray("tokenizer.ggml.tokens").size());
-}
-
-void AddEosId(const GgufFile& file, std::string_view key, ModelConfig* config) {
-  const int64_t id = file.Int(key, -1);
-  // Some converters write 2^32 - 1 for "none".
-  if (id == -1 || id == 0xFFFFFFFF) return;
-  if (std::find(config->eos_ids.begin(), config->eos_ids.end(), id) == config->eos_ids.end()) {
-    config->eos_ids.push_back(id);
-  }
-}
-
-// A tensor of a layer that no switch of ours accounts for would be left out of the computation.
-void RefuseUnknownTensors(const std::vector<GgufFile>& files, const ConfigOptions& options) {
-  for (const GgufFile& file : files) {
-    for (const GgufTensor& tensor : file.tensors()) {
-      const std::string_view name = tensor.name;
-      if (NameFromGguf(name).has_value() || name == "rope_freqs.weight") continue;
-      // Rotation tables that old converters copied from the original checkpoint.
-      if (name.starts_with("blk.") && name.ends_with(".attn_rot_embd")) continue;
-      if (std::find(options.ignored_keys.begin(), options.ignored_keys.end(), name) !=
-          options.ignored_keys.end()) {
-        continue;
-      }
-      throw InputError(fmt::format("{}: tensor {} is not supported", file.path(), Quoted(name)));
-    }
-  }
 }
 
 }  // namespace
@@ -156,6 +190,10 @@ void RefuseUnknownTensors(const std::vector<GgufFile>& files, const ConfigOption
 ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOptions& options) {
   const std::vector<GgufFile> files = OpenGgufSplit(path);
   const GgufFile& file = files.front();
+  if (const std::string_view type = file.String("general.type", "model"); type != "model") {
+    throw InputError(
+        fmt::format("{}: general.type is {}, expected \"model\"", file.path(), Quoted(type)));
+  }
   ModelConfig config;
   config.architecture = file.String("general.architecture");
   if (config.architecture != "llama" && config.architecture != "qwen2") {
@@ -164,50 +202,68 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   }
   const bool is_qwen2 = config.architecture == "qwen2";
   ArchitectureKeys keys(file, config.architecture);
+  ConfigOrigins origins;
+  ConfigRefusals refusals(options);
   config.n_layers = keys.Int("block_count");
+  origins.n_layers = keys.Of("block_count");
   if (config.n_layers < 1 || config.n_layers > kMostLayers) {
     keys.Refuse("block_count", fmt::format("is {}", config.n_layers),
                 fmt::format("1 to {}", kMostLayers));
   }
   config.hidden = keys.Int("embedding_length");
+  origins.hidden = keys.Of("embedding_length");
   config.ffn_dim = keys.Int("feed_forward_length");
+  origins.ffn_dim = keys.Of("feed_forward_length");
   config.n_heads = keys.Int("attention.head_count");
+  origins.n_heads = keys.Of("attention.head_count");
   if (config.n_heads < 1) {
     keys.Refuse("attention.head_count", fmt::format("is {}", config.n_heads), "a positive integer");
   }
   config.n_kv_heads = keys.Int("attention.head_count_kv", config.n_heads);
-  if (!keys.Has("attention.key_length") && config.hidden % config.n_heads != 0) {
+  origins.n_kv_heads = keys.Of("attention.head_count_kv");
+  const bool states_head_dim = keys.Has("attention.key_length");
+  if (!states_head_dim && config.hidden % config.n_heads != 0) {
     keys.Refuse("embedding_length", fmt::format("is {}", config.hidden),
                 fmt::format("a multiple of {} heads", config.n_heads));
   }
   config.head_dim = keys.Int("attention.key_length", config.hidden / config.n_heads);
-  keys.ExpectInt("attention.value_length", config.head_dim);
-  keys.ExpectInt("rope.dimension_count", config.head_dim);
-  keys.ExpectInt("expert_count", 0);
+  origins.head_dim = keys.Of("attention.key_length");
+  if (!states_head_dim) {
+    origins.head_dim.key = fmt::format("{} / {}", origins.hidden.key, origins.n_heads.key);
+  }
+  keys.ExpectInt("attention.value_length", config.head_dim, &refusals);
+  keys.ExpectInt("rope.dimension_count", config.head_dim, &refusals);
+  keys.ExpectInt("expert_count", 0, &refusals);
   keys.Has("expert_used_count");
   keys.Has("tensor_data_layout");
   config.max_positions = keys.Int("context_length");
+  origins.max_positions = keys.Of("context_length");
   config.rms_eps = keys.Float("attention.layer_norm_rms_epsilon");
-  config.vocab_size = ReadVocabSize(keys, files);
-  config.rope = ReadRope(keys, files);
+  origins.rms_eps = keys.Of("attention.layer_norm_rms_epsilon");
+  config.vocab_size = ReadVocabSize(keys, files, &origins.vocab_size);
+  config.rope = ReadRope(keys, files, &origins, &refusals);
   const int64_t window = keys.Int("attention.sliding_window", 0);
+  origins.layer_windows = keys.Of("attention.sliding_window");
   if (is_qwen2 && window != 0) {
-    keys.Refuse("attention.sliding_window", fmt::format("is {}", window),
-                "none: which layers of a qwen2 model slide is not said");
+    refusals.Add(
+        fmt::format("{} is {}, expected none: which layers of a qwen2 model slide is not said",
+                    origins.layer_windows.key, window));
   }
   config.layer_windows.assign(config.n_layers, window);
-  keys.RefuseUnknown(options.ignored_keys);
+  keys.AddUnknown(&refusals);
+  refusals.ThrowIfAny(file.path());
 
   config.tie_embeddings = FindTensor(files, "output.weight") == nullptr;
   config.qkv_bias = is_qwen2 || FindTensor(files, "blk.0.attn_q.bias") != nullptr;
-  RefuseUnknownTensors(files, options);
-  const int64_t bos_id = file.Int("tokenizer.ggml.bos_token_id", -1);
-  config.bos_id = bos_id == 0xFFFFFFFF ? -1 : bos_id;
+  CheckModelConfig(config, origins);
+  constexpr std::string_view kBos = "tokenizer.ggml.bos_token_id";
+  const std::vector<int64_t> bos =
+      ProducibleIds({file.Int(kBos, -1)}, {file.path(), std::string(kBos)}, config.vocab_size);
+  config.bos_id = bos.empty() ? -1 : bos.front();
   for (const std::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                      "tokenizer.ggml.eom_token_id"}) {
-    AddEosId(file, key, &config);
+    AddEosIds({file.Int(key, -1)}, {file.path(), std::string(key)}, &config);
   }
-  CheckModelConfig(config, file.path());
   return config;
 }
 

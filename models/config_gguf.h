@@ -8,8 +8,8 @@
 namespace kvfold {
 
 // Architectures "llama" (Llama, SmolLM2 and Mistral all say so) and "qwen2". Keys of the
-// architecture that are not known are refused as in config.json, and so are tensors of a layer that
-// the model would leave out. Throws InputError as ReadModelConfig does.
+// architecture that are not known are refused as in config.json, all at once. Tensors are for
+// OpenModelWeights to judge. Throws InputError as ReadModelConfig does.
 ModelConfig ReadGgufConfig(const std::filesystem::path& file, const ConfigOptions& options);
 
 }  // namespace kvfold

@@ -1,11 +1,15 @@
 #include "models/config_json.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "comm/error.h"
+#include "models/checkpoint/model_path.h"
+#include "models/config_keys_json.h"
 #include "models/config_limits.h"
+#include "models/config_refusals.h"
 #include "models/config_rope_json.h"
 #include "models/json_fields.h"
 #include "models/json_file.h"
@@ -28,114 +32,88 @@ constexpr Family kFamilies[] = {
     {"qwen2", "Qwen2ForCausalLM", true},
 };
 
-// Keys whose value does not change what the model computes: where it came from, how it is trained,
-// how text is sampled from it (which is asked for by our own options), and the names of tokens that
-// nothing here reads.
-constexpr std::string_view kHarmlessKeys[] = {
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_flash_attn_2_enabled",
-    "_name_or_path",
-    "attention_dropout",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "chunk_size_feed_forward",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "encoder_no_repeat_ngram_size",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "id2label",
-    "initializer_range",
-    "is_llama_config",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "max_sequence_length",
-    "min_length",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "prefix",
-    "problem_type",
-    "repetition_penalty",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unk_token_id",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-};
+// What one family is called in "architectures": by transformers today, and earlier. The base model
+// is the same without its head, which the tensors then have or lack.
+bool IsClassOf(const Family& family, std::string_view name) {
+  if (name == family.architecture) return true;
+  constexpr std::string_view kEnd = "ForCausalLM";
+  const std::string_view stem =
+      family.architecture.substr(0, family.architecture.size() - kEnd.size());
+  if (name.starts_with(stem) && name.substr(stem.size()) == "Model") return true;
+  return family.model_type == "llama" && (name == "LLaMAForCausalLM" || name == "LLaMAModel");
+}
+
+// A model of several parts has the config of its language model within its own.
+void RefuseWrapper(const JsonFields& fields) {
+  for (const char* const part : {"text_config", "llm_config", "language_config"}) {
+    const auto inner = fields.object().find(part);
+    if (inner == fields.object().end() || !inner->is_object()) continue;
+    const auto type = inner->find("model_type");
+    throw InputError(fmt::format(
+        "{}: {}, a model of several parts whose {} is of {}, expected the config of the language "
+        "model alone: save that by itself",
+        fields.what(), fields.Found("model_type"), part,
+        type != inner->end() && type->is_string()
+            ? "model_type " + Quoted(type->get_ref<const std::string&>())
+            : "no model_type"));
+  }
+}
 
 const Family& ReadFamily(JsonFields& fields) {
   const auto model_type = fields.String("model_type");
-  const auto architectures = fields.Strings("architectures");
+  const auto architectures = fields.Strings("architectures").value_or(std::vector<std::string>{});
   const auto* const family =
       std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& candidate) {
-        return model_type.has_value() ? *model_type == candidate.model_type
-                                      : architectures.has_value() && architectures->size() == 1 &&
-                                            architectures->front() == candidate.architecture;
+        return model_type.has_value()
+                   ? *model_type == candidate.model_type
+                   : !architectures.empty() && IsClassOf(candidate, architectures.front());
       });
   if (family == std::end(kFamilies)) {
-    fields.Refuse(
-        model_type.has_value() || !architectures.has_value() ? "model_type" : "architectures",
-        "llama, mistral or qwen2");
+    RefuseWrapper(fields);
+    const bool by_type = model_type.has_value() || architectures.empty();
+    fields.Refuse(by_type ? "model_type" : "architectures",
+                  by_type ? "llama, mistral or qwen2"
+                          : "LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM");
   }
-  if (architectures.has_value() &&
-      *architectures != std::vector<std::string>{std::string(family->architecture)}) {
-    fields.Refuse("architectures", fmt::format("[\"{}\"]", family->architecture));
+  for (const std::string& name : architectures) {
+    if (IsClassOf(*family, name)) continue;
+    const bool has_other_head =
+        name.find("ForCausalLM") == std::string::npos && name.find("For") != std::string::npos;
+    fields.Refuse("architectures",
+                  fmt::format("[\"{}\"]{}", family->architecture,
+                              has_other_head ? ": it has a head that scores no tokens" : ""));
   }
   return *family;
 }
 
 // A switch that is understood at one value only.
 void ExpectNumber(JsonFields& fields, const std::string& key, double expected,
-                  const ConfigOptions& options) {
-  if (fields.IsIgnored(key, options.ignored_keys)) return;
-  if (fields.Number(key).value_or(expected) != expected) {
-    fields.Refuse(key, fmt::format("{}; another value is not supported", expected));
-  }
+                  ConfigRefusals* refusals) {
+  if (fields.Number(key).value_or(expected) == expected) return;
+  refusals->AddIgnorable(
+      fields.Full(key),
+      fmt::format("{}, expected {}; another value is not supported", fields.Found(key), expected));
 }
 
-// transformers: MistralConfig slides every layer, by 4096 unless told (null: none); Qwen2Config
-// slides only with use_sliding_window, and then as layer_types says or, without it, the layers from
-// max_window_layers on. Llama never slides.
+// transformers: MistralConfig slides every layer, by 4096 unless told (null: none), and has no key
+// use_sliding_window; Qwen2Config slides only with use_sliding_window, and then as layer_types says
+// or, without it, the layers from max_window_layers on. Llama never slides.
 std::vector<int64_t> ReadWindows(JsonFields& fields, std::string_view model_type,
                                  int64_t n_layers) {
   std::vector<int64_t> windows(n_layers, 0);
   int64_t window = 0;
   int64_t first_sliding_layer = 0;
   if (model_type == "mistral") {
-    const bool slides = fields.Bool("use_sliding_window").value_or(true);
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     if (window == 0 && fields.Int("sliding_window").has_value()) {
       fields.Refuse("sliding_window", "null or a positive integer");
     }
-    if (!slides) window = 0;
+    if (!fields.Bool("use_sliding_window").value_or(true) && window != 0) {
+      spdlog::warn(
+          "{}: use_sliding_window is false, but Mistral has no such switch: its layers slide "
+          "by {}, as with transformers (sliding_window: null is what keeps them from it)",
+          fields.what(), window);
+    }
   } else if (model_type == "qwen2") {
     const bool slides = fields.Bool("use_sliding_window").value_or(false);
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
@@ -170,23 +148,47 @@ std::vector<int64_t> ReadWindows(JsonFields& fields, std::string_view model_type
   return windows;
 }
 
-void AddEosIds(JsonFields& fields, ModelConfig* config) {
-  for (const int64_t id : fields.IntOrInts("eos_token_id").value_or(std::vector<int64_t>{})) {
-    if (id == -1) continue;  // some files' way to say "none"
-    if (std::find(config->eos_ids.begin(), config->eos_ids.end(), id) == config->eos_ids.end()) {
-      config->eos_ids.push_back(id);
-    }
+Origin Of(const JsonFields& fields, const std::string& key) {
+  return {fields.what(), fields.Full(key)};
+}
+
+// Of config.json or generation_config.json. Of the latter only its token ids matter: the rest is
+// how to sample, which is asked for on the command line.
+void ReadTokenIds(JsonFields& fields, ModelConfig* config) {
+  AddEosIds(fields.IntOrInts("eos_token_id").value_or(std::vector<int64_t>{}),
+            Of(fields, "eos_token_id"), config);
+  const std::vector<int64_t> bos = ProducibleIds({fields.Int("bos_token_id").value_or(-1)},
+                                                 Of(fields, "bos_token_id"), config->vocab_size);
+  if (config->bos_id == -1 && !bos.empty()) config->bos_id = bos.front();
+}
+
+void AddUnknownKeys(const JsonFields& fields, ConfigRefusals* refusals) {
+  for (const std::string& key : fields.UnknownKeys()) {
+    const nlohmann::json& value = fields.object()[key];
+    if (IsHarmlessKey(key) || IsNeutralValue(key, value, fields.object())) continue;
+    refusals->AddUnknown(key, fields.FoundUnknown(key));
   }
 }
 
-// Only its token ids matter here: the rest is how to sample, which is asked for on the command
-// line.
-void ReadGenerationConfig(const std::filesystem::path& file, ModelConfig* config) {
-  if (!std::filesystem::exists(file)) return;
-  const nlohmann::json json = ReadJsonFile(file, kMostConfigBytes);
-  JsonFields fields(json, file.string());
-  AddEosIds(fields, config);
-  if (config->bos_id == -1) config->bos_id = fields.Int("bos_token_id").value_or(-1);
+bool HasNone(const JsonFields& fields, std::initializer_list<const char*> keys) {
+  return std::none_of(keys.begin(), keys.end(),
+                      [&](const char* key) { return fields.object().contains(key); });
+}
+
+// A JSON file that somebody named in place of a config.
+void RefuseOtherJson(const JsonFields& fields) {
+  if (HasNone(fields, {"model_type", "architectures", "hidden_size"})) {
+    const bool is_index = !HasNone(fields, {"weight_map"});
+    const bool is_tokenizer =
+        !HasNone(fields, {"added_tokens", "pre_tokenizer", "tokenizer_class"});
+    throw InputError(fmt::format(
+        "{}: {} (it has neither model_type nor architectures), expected a Hugging Face folder, its "
+        "config.json or a .gguf file",
+        fields.what(),
+        is_index       ? "an index of safetensors files, no config"
+        : is_tokenizer ? "a tokenizer's file, no config"
+                       : "no config of a model"));
+  }
 }
 
 }  // namespace
@@ -194,17 +196,24 @@ void ReadGenerationConfig(const std::filesystem::path& file, ModelConfig* config
 ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOptions& options) {
   const nlohmann::json json = ReadJsonFile(file, kMostConfigBytes);
   JsonFields fields(json, file.string());
+  RefuseOtherJson(fields);
   const Family& family = ReadFamily(fields);
+  ConfigRefusals refusals(options);
 
   ModelConfig config;
+  ConfigOrigins origins;
+  const auto required = [&](const std::string& key, Origin* origin) {
+    *origin = Of(fields, key);
+    return fields.RequiredInt(key);
+  };
   config.architecture = family.model_type;
   config.qkv_bias = family.qkv_bias;
-  config.n_layers = fields.RequiredInt("num_hidden_layers");
+  config.n_layers = required("num_hidden_layers", &origins.n_layers);
   if (config.n_layers < 1 || config.n_layers > kMostLayers) {
     fields.Refuse("num_hidden_layers", fmt::format("1 to {}", kMostLayers));
   }
-  config.hidden = fields.RequiredInt("hidden_size");
-  config.n_heads = fields.RequiredInt("num_attention_heads");
+  config.hidden = required("hidden_size", &origins.hidden);
+  config.n_heads = required("num_attention_heads", &origins.n_heads);
   if (config.n_heads < 1) fields.Refuse("num_attention_heads", "a positive integer");
   // transformers' defaults for Mistral (8) and Qwen2 (32) are those of one model of each: not
   // guessed where the key is missing.
@@ -212,34 +221,47 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
     fields.Refuse("num_key_value_heads", "an integer");
   }
   config.n_kv_heads = fields.Int("num_key_value_heads").value_or(config.n_heads);
+  origins.n_kv_heads = Of(fields, "num_key_value_heads");
   const auto head_dim = fields.Int("head_dim");
   if (!head_dim.has_value() && config.hidden % config.n_heads != 0) {
     fields.Refuse("hidden_size",
                   fmt::format("a multiple of {} heads, as head_dim is not given", config.n_heads));
   }
   config.head_dim = head_dim.value_or(config.hidden / config.n_heads);
-  config.ffn_dim = fields.RequiredInt("intermediate_size");
-  config.vocab_size = fields.RequiredInt("vocab_size");
+  origins.head_dim =
+      Of(fields, head_dim.has_value() ? "head_dim" : "hidden_size / num_attention_heads");
+  config.ffn_dim = required("intermediate_size", &origins.ffn_dim);
+  config.vocab_size = required("vocab_size", &origins.vocab_size);
   config.max_positions = fields.Int("max_position_embeddings")
                              .value_or(family.model_type == "llama"     ? 2048
                                        : family.model_type == "mistral" ? 131072
                                                                         : 32768);
+  origins.max_positions = Of(fields, "max_position_embeddings");
   config.rms_eps = fields.Number("rms_norm_eps").value_or(1e-6);
+  origins.rms_eps = Of(fields, "rms_norm_eps");
   config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(false);
-  config.rope = ReadJsonRope(fields, config.max_positions, options);
+  config.rope = ReadJsonRope(fields, config.max_positions, &origins, &refusals);
   config.layer_windows = ReadWindows(fields, family.model_type, config.n_layers);
+  origins.layer_windows = Of(fields, "sliding_window");
 
   const std::string activation = fields.String("hidden_act").value_or("silu");
-  if (activation != "silu" && activation != "swish") fields.Refuse("hidden_act", "\"silu\"");
-  ExpectNumber(fields, "pretraining_tp", 1, options);
-  ExpectNumber(fields, "partial_rotary_factor", 1, options);
-  config.bos_id = fields.Int("bos_token_id").value_or(-1);
-  AddEosIds(fields, &config);
-  for (const std::string_view key : kHarmlessKeys) fields.HasKey(std::string(key));
-  fields.RefuseUnknown(options.ignored_keys);
+  if (activation != "silu" && activation != "swish") {
+    refusals.Add(fmt::format("{}, expected \"silu\"", fields.Found("hidden_act")));
+  }
+  ExpectNumber(fields, "pretraining_tp", 1, &refusals);
+  ExpectNumber(fields, "partial_rotary_factor", 1, &refusals);
+  for (const char* const key : {"bos_token_id", "eos_token_id"}) fields.HasKey(key);
+  AddUnknownKeys(fields, &refusals);
+  refusals.ThrowIfAny(fields.what());
 
-  ReadGenerationConfig(file.parent_path() / "generation_config.json", &config);
-  CheckModelConfig(config, file.string());
+  CheckModelConfig(config, origins);
+  ReadTokenIds(fields, &config);
+  const std::filesystem::path generation_file = file.parent_path() / "generation_config.json";
+  if (HasEntry(generation_file)) {
+    const nlohmann::json generation_json = ReadJsonFile(generation_file, kMostConfigBytes);
+    JsonFields generation(generation_json, generation_file.string());
+    ReadTokenIds(generation, &config);
+  }
   return config;
 }
 

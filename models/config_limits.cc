@@ -1,6 +1,11 @@
 #include "models/config_limits.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <limits>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "comm/error.h"
@@ -8,49 +13,50 @@
 namespace kvfold {
 namespace {
 
-void CheckRange(const std::string& file, std::string_view field, int64_t value, int64_t least,
-                int64_t most) {
+[[noreturn]] void Refuse(const Origin& origin, std::string_view found, std::string_view expected) {
+  throw InputError(fmt::format("{}: {} {}, expected {}", origin.file, origin.key, found, expected));
+}
+
+void CheckRange(const Origin& origin, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
-    throw InputError(
-        fmt::format("{}: {} is {}, expected {} to {}", file, field, value, least, most));
+    Refuse(origin, fmt::format("is {}", value), fmt::format("{} to {}", least, most));
   }
 }
 
-void CheckPositive(const std::string& file, std::string_view field, double value) {
+void CheckPositive(const Origin& origin, double value) {
   // Positive also as the float that it will be computed in.
   if (!(value > 0 && value <= std::numeric_limits<float>::max()) ||
       static_cast<float>(value) == 0) {
-    throw InputError(
-        fmt::format("{}: {} is {}, expected a positive number within float32", file, field, value));
+    Refuse(origin, fmt::format("is {}", value), "a positive number within float32");
   }
 }
 
-void CheckRope(const RopeConfig& rope, int64_t head_dim, const std::string& file) {
-  CheckPositive(file, "rope_theta", rope.theta);
+void CheckRope(const RopeConfig& rope, int64_t head_dim, const ConfigOrigins& origins) {
+  CheckPositive(origins.theta, rope.theta);
   switch (rope.scaling) {
     case RopeConfig::Scaling::kNone:
       break;
     case RopeConfig::Scaling::kLlama3:
-      CheckPositive(file, "RoPE low_freq_factor", rope.low_freq_factor);
-      CheckPositive(file, "RoPE high_freq_factor", rope.high_freq_factor);
-      CheckRange(file, "RoPE original_max_position_embeddings", rope.original_max_positions, 1,
-                 int64_t{1} << 40);
+      CheckPositive(origins.low_freq_factor, rope.low_freq_factor);
+      CheckPositive(origins.high_freq_factor, rope.high_freq_factor);
+      CheckRange(origins.original_max_positions, rope.original_max_positions, 1, int64_t{1} << 40);
       if (!(rope.high_freq_factor > rope.low_freq_factor)) {
-        throw InputError(
-            fmt::format("{}: RoPE high_freq_factor is {}, expected more than low_freq_factor, {}",
-                        file, rope.high_freq_factor, rope.low_freq_factor));
+        Refuse(origins.high_freq_factor, fmt::format("is {}", rope.high_freq_factor),
+               fmt::format("more than {}, {}", origins.low_freq_factor.key, rope.low_freq_factor));
       }
       [[fallthrough]];
     case RopeConfig::Scaling::kLinear:
-      CheckPositive(file, "RoPE factor", rope.factor);
+      CheckPositive(origins.factor, rope.factor);
       break;
     case RopeConfig::Scaling::kFactors:
       if (static_cast<int64_t>(rope.freq_factors.size()) != head_dim / 2) {
-        throw InputError(fmt::format("{}: rope_freqs.weight has {} elements, expected {}", file,
-                                     rope.freq_factors.size(), head_dim / 2));
+        Refuse(origins.freq_factors, fmt::format("has {} elements", rope.freq_factors.size()),
+               fmt::format("{}", head_dim / 2));
       }
-      for (const float factor : rope.freq_factors) {
-        CheckPositive(file, "an element of rope_freqs.weight", factor);
+      for (size_t i = 0; i < rope.freq_factors.size(); ++i) {
+        CheckPositive(
+            {origins.freq_factors.file, fmt::format("{}[{}]", origins.freq_factors.key, i)},
+            rope.freq_factors[i]);
       }
       break;
   }
@@ -58,36 +64,60 @@ void CheckRope(const RopeConfig& rope, int64_t head_dim, const std::string& file
 
 }  // namespace
 
-void CheckModelConfig(const ModelConfig& config, const std::string& file) {
-  CheckRange(file, "num_hidden_layers", config.n_layers, 1, 1 << 12);
-  CheckRange(file, "hidden_size", config.hidden, 1, 1 << 20);
-  CheckRange(file, "num_attention_heads", config.n_heads, 1, 1 << 10);
-  CheckRange(file, "num_key_value_heads", config.n_kv_heads, 1, config.n_heads);
+void CheckModelConfig(const ModelConfig& config, const ConfigOrigins& origins) {
+  CheckRange(origins.n_layers, config.n_layers, 1, 1 << 12);
+  CheckRange(origins.hidden, config.hidden, 1, 1 << 20);
+  CheckRange(origins.n_heads, config.n_heads, 1, 1 << 10);
+  CheckRange(origins.n_kv_heads, config.n_kv_heads, 1, config.n_heads);
   if (config.n_heads % config.n_kv_heads != 0) {
-    throw InputError(fmt::format("{}: num_key_value_heads is {}, expected a divisor of {} heads",
-                                 file, config.n_kv_heads, config.n_heads));
+    Refuse(origins.n_kv_heads, fmt::format("is {}", config.n_kv_heads),
+           fmt::format("a divisor of {} heads", config.n_heads));
   }
-  CheckRange(file, "head_dim", config.head_dim, 2, 1 << 12);
+  CheckRange(origins.head_dim, config.head_dim, 2, 1 << 12);
   if (config.head_dim % 2 != 0) {
-    throw InputError(
-        fmt::format("{}: head_dim is {}, expected an even number", file, config.head_dim));
+    Refuse(origins.head_dim, fmt::format("is {}", config.head_dim), "an even number");
   }
-  CheckRange(file, "intermediate_size", config.ffn_dim, 1, 1 << 24);
-  CheckRange(file, "vocab_size", config.vocab_size, 1, 1 << 24);
-  CheckRange(file, "max_position_embeddings", config.max_positions, 1, int64_t{1} << 40);
-  CheckPositive(file, "rms_norm_eps", config.rms_eps);
+  CheckRange(origins.ffn_dim, config.ffn_dim, 1, 1 << 24);
+  CheckRange(origins.vocab_size, config.vocab_size, 1, 1 << 24);
+  CheckRange(origins.max_positions, config.max_positions, 1, int64_t{1} << 40);
+  CheckPositive(origins.rms_eps, config.rms_eps);
   if (static_cast<int64_t>(config.layer_windows.size()) != config.n_layers) {
-    throw InputError(fmt::format("{}: layer_types has {} layers, expected {}", file,
-                                 config.layer_windows.size(), config.n_layers));
+    Refuse(origins.layer_windows, fmt::format("is of {} layers", config.layer_windows.size()),
+           fmt::format("{}", config.n_layers));
   }
   for (const int64_t window : config.layer_windows) {
-    CheckRange(file, "sliding_window", window, 0, int64_t{1} << 40);
+    CheckRange(origins.layer_windows, window, 0, int64_t{1} << 40);
   }
-  CheckRange(file, "bos_token_id", config.bos_id, -1, config.vocab_size - 1);
-  for (const int64_t id : config.eos_ids) {
-    CheckRange(file, "eos_token_id", id, 0, config.vocab_size - 1);
+  CheckRope(config.rope, config.head_dim, origins);
+}
+
+std::vector<int64_t> ProducibleIds(const std::vector<int64_t>& ids, const Origin& origin,
+                                   int64_t vocab_size) {
+  std::vector<int64_t> producible;
+  std::vector<int64_t> beyond;
+  for (const int64_t id : ids) {
+    if (id == -1 || id == 0xFFFFFFFF) continue;
+    (id >= 0 && id < vocab_size ? producible : beyond).push_back(id);
   }
-  CheckRope(config.rope, config.head_dim, file);
+  if (!beyond.empty()) {
+    constexpr size_t kMostListed = 8;
+    const auto listed = std::span(beyond).first(std::min(beyond.size(), kMostListed));
+    spdlog::warn(
+        "{}: {} is {}{}, beyond the vocabulary of {} tokens: left out, as the model cannot "
+        "produce {}",
+        origin.file, origin.key, fmt::join(listed, ", "),
+        beyond.size() > kMostListed ? " and more" : "", vocab_size,
+        beyond.size() == 1 ? "it" : "them");
+  }
+  return producible;
+}
+
+void AddEosIds(const std::vector<int64_t>& ids, const Origin& origin, ModelConfig* config) {
+  for (const int64_t id : ProducibleIds(ids, origin, config->vocab_size)) {
+    if (std::ranges::find(config->eos_ids, id) == config->eos_ids.end()) {
+      config->eos_ids.push_back(id);
+    }
+  }
 }
 
 }  // namespace kvfold

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "models/config_origins.h"
+#include "models/config_refusals.h"
 #include "models/json_fields.h"
 #include "models/model_config.h"
 
@@ -10,7 +12,9 @@ namespace kvfold {
 
 // Either `rope_theta` with `rope_scaling` {type or rope_type, factor, ...}, or `rope_parameters`
 // {rope_theta, rope_type, ...}. `max_positions` is what original_max_position_embeddings defaults
-// to, as in transformers. Throws InputError naming the key.
-RopeConfig ReadJsonRope(JsonFields& fields, int64_t max_positions, const ConfigOptions& options);
+// to, as in transformers. What is not supported goes to `refusals`, and where values came from to
+// `origins`; throws InputError naming the key where one is missing or of another type.
+RopeConfig ReadJsonRope(JsonFields& fields, int64_t max_positions, ConfigOrigins* origins,
+                        ConfigRefusals* refusals);
 
 }  // namespace kvfold

@@ -47,10 +47,18 @@ const nlohmann::json* JsonFields::Get(const std::string& key) {
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
 
-void JsonFields::Refuse(const std::string& key, std::string_view expected) const {
+std::string JsonFields::Found(const std::string& key) const {
   const auto found = object_.find(key);
-  throw InputError(fmt::format("{}: {}{} is {}, expected {}", what_, prefix_, key,
-                               found == object_.end() ? "missing" : Shown(*found), expected));
+  return fmt::format("{}{} is {}", prefix_, key,
+                     found == object_.end() ? "missing" : Shown(*found));
+}
+
+std::string JsonFields::FoundUnknown(const std::string& key) const {
+  return fmt::format("{} is {}", Quoted(prefix_ + key), Shown(object_.at(key)));
+}
+
+void JsonFields::Refuse(const std::string& key, std::string_view expected) const {
+  throw InputError(fmt::format("{}: {}, expected {}", what_, Found(key), expected));
 }
 
 std::optional<int64_t> JsonFields::Int(const std::string& key) {
@@ -113,19 +121,12 @@ const nlohmann::json* JsonFields::Object(const std::string& key) {
   return value;
 }
 
-bool JsonFields::IsIgnored(const std::string& key, const std::vector<std::string>& ignored) const {
-  return std::find(ignored.begin(), ignored.end(), prefix_ + key) != ignored.end();
-}
-
-void JsonFields::RefuseUnknown(const std::vector<std::string>& ignored) const {
+std::vector<std::string> JsonFields::UnknownKeys() const {
+  std::vector<std::string> unknown;
   for (const auto& [key, value] : object_.items()) {
-    if (known_.count(key) != 0 || value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
-        IsIgnored(key, ignored)) {
-      continue;
-    }
-    throw InputError(fmt::format("{}: {} is {}, which is not supported", what_,
-                                 Quoted(prefix_ + key), Shown(value)));
+    if (known_.count(key) == 0) unknown.push_back(key);
   }
+  return unknown;
 }
 
 }  // namespace kvfold

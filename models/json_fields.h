@@ -31,11 +31,16 @@ class JsonFields {
 
   // Throws InputError that `key` is `found`, and what was expected.
   [[noreturn]] void Refuse(const std::string& key, std::string_view expected) const;
-  // Throws InputError naming the first key that was never asked for, unless its value is null or
-  // false, or it is in `ignored` (with its prefix).
-  void RefuseUnknown(const std::vector<std::string>& ignored) const;
-  bool IsIgnored(const std::string& key, const std::vector<std::string>& ignored) const;
+  // "rope_scaling.factor is 2": what stands there, for messages.
+  std::string Found(const std::string& key) const;
+  // The same of a key that nobody knows, quoted: it may be any text.
+  std::string FoundUnknown(const std::string& key) const;
+  // The names of the keys that were never asked for, in their order.
+  std::vector<std::string> UnknownKeys() const;
+  // The key with its place in the object: "rope_scaling.factor".
+  std::string Full(const std::string& key) const { return prefix_ + key; }
 
+  const nlohmann::json& object() const { return object_; }
   const std::string& what() const { return what_; }
 
  private:

@@ -45,7 +45,7 @@ class Hostile(LauncherCase):
     def test_configs_that_are_none(self):
         right = read_json(LLAMA, "config.json")
         for name, text, word in [
-                ("empty", "", "not valid JSON"), ("cut", json.dumps(right)[:-1], "not valid JSON"), ("list", "[]", "object"),
+                ("empty", "", "an empty file"), ("cut", json.dumps(right)[:-1], "not valid JSON"), ("list", "[]", "object"),
                 ("deep", "[" * 100_000, "64 deep"), ("not_utf8", '{"model_type": "\udcff"}', "not valid JSON"),
                 ("twice", json.dumps(right)[:-1] + ', "hidden_size": 64}', '"hidden_size" appears twice')]:
             model = self.copy(name)
@@ -57,7 +57,7 @@ class Hostile(LauncherCase):
     def test_fields_of_another_type_or_size(self):
         for key, value in [("hidden_size", "64"), ("hidden_size", 64.5), ("num_hidden_layers", -3), ("num_attention_heads", 10**18),
                            ("num_attention_heads", 2**63), ("vocab_size", None), ("rope_theta", []), ("rms_norm_eps", "small"),
-                           ("eos_token_id", 10**6), ("tie_word_embeddings", "no"), ("architectures", {}), ("head_dim", 3),
+                           ("eos_token_id", "</s>"), ("tie_word_embeddings", "no"), ("architectures", {}), ("head_dim", 3),
                            ("num_attention_heads", 4096), ("rope_scaling", {"rope_type": "llama3", "factor": 0})]:
             config = {**read_json(LLAMA, "config.json"), key: value}
             with self.subTest(key=key, value=value):
@@ -124,7 +124,7 @@ class Hostile(LauncherCase):
         right = {"decoder": {"type": "ByteLevel"}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}, "model": vocabulary}
         self.assertEqual(kvfold("tokenize", "--model", self.write("tokenizer.json", json.dumps(right)), "--text", "aa").stdout, "[0,0]\n")
         for text, word in [
-                ("", "not valid JSON"), ("[" * 1_000_000, "64 deep"), ("[]", "object"),
+                ("", "an empty file"), ("[" * 1_000_000, "64 deep"), ("[]", "object"),
                 (json.dumps(right).replace('"a": 0', '"a": 0, "a": 1'), "appears twice"),
                 (json.dumps({**right, "model": {**vocabulary, "vocab": {"a": 16_000_000}}}), "16000000"),
                 (json.dumps({**right, "model": {**vocabulary, "merges": ["a b"]}}), "merge 0")]:

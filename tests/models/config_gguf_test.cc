@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "models/model_config.h"
+#include "tests/models/captured_log.h"
 #include "tests/models/error_of.h"
 #include "tests/models/gguf_writer.h"
 #include "tests/models/temp_folder.h"
@@ -12,6 +13,7 @@
 namespace kvfold {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -113,7 +115,8 @@ TEST_F(GgufConfig, RefusesByName) {
   const std::pair<std::function<void(GgufWriter&)>, const char*> edits[] = {
       {[](auto& w) { w.String("llama.rope.scaling.type", "yarn"); },
        "rope.scaling.type is \"yarn\""},
-      {[](auto& w) { w.Float32("llama.rope.scaling.factor", -2); }, "RoPE factor is -2"},
+      {[](auto& w) { w.Float32("llama.rope.scaling.factor", -2); },
+       "llama.rope.scaling.factor is -2"},
       {[](auto& w) {
          w.Float32Tensor("rope_freqs.weight", {3}, {1, 1, 1});
        },
@@ -121,7 +124,7 @@ TEST_F(GgufConfig, RefusesByName) {
       {[](auto& w) {
          w.Float32Tensor("rope_freqs.weight", {4}, {1, 0, 1, 1});
        },
-       "an element of rope_freqs.weight is 0"},
+       "rope_freqs.weight[1] is 0"},
       {[](auto& w) { w.Tensor("rope_freqs.weight", {4}, 1, "12345678"); }, "is of type F16"},
       {[](auto& w) { w.Uint32("llama.rope.dimension_count", 4); },
        "llama.rope.dimension_count is 4, expected 8"},
@@ -129,11 +132,8 @@ TEST_F(GgufConfig, RefusesByName) {
        "llama.attention.value_length is 4"},
       {[](auto& w) { w.Uint32("llama.expert_count", 8); }, "llama.expert_count is 8, expected 0"},
       {[](auto& w) { w.Float32("llama.attention.scale", 2); },
-       "metadata key \"llama.attention.scale\" is not supported"},
-      {[](auto& w) { w.Float32Tensor("blk.0.attn_q_norm.weight", {1}, {1}); },
-       "tensor \"blk.0.attn_q_norm.weight\" is not supported"},
-      {[](auto& w) { w.Float32Tensor("blk.0.attn_output.bias", {1}, {1}); },
-       "tensor \"blk.0.attn_output.bias\" is not supported"},
+       "\"llama.attention.scale\" is 2, which is not supported"},
+      {[](auto& w) { w.String("general.type", "adapter"); }, "general.type is \"adapter\""},
   };
   for (const auto& [edit, message] : edits) {
     EXPECT_THAT(Error(edit), HasSubstr(message));
@@ -146,6 +146,70 @@ TEST_F(GgufConfig, RefusesByName) {
   GgufWriter ignored = Gguf("llama");
   ignored.Float32("llama.attention.scale", 2);
   EXPECT_NO_THROW(Read(ignored, {.ignored_keys = {"llama.attention.scale"}}));
+}
+
+TEST_F(GgufConfig, NamesTheKeyOfEachValue) {
+  const std::pair<const char*, const char*> keys[] = {
+      {"embedding_length", "llama.embedding_length is 0, expected 1 to"},
+      {"feed_forward_length", "llama.feed_forward_length is 0"},
+      {"attention.head_count_kv", "llama.attention.head_count_kv is 0"},
+      {"context_length", "llama.context_length is 0"},
+      {"vocab_size", "llama.vocab_size is 0"},
+  };
+  for (const auto& [zero, message] : keys) {
+    GgufWriter writer;
+    writer.String("general.architecture", "llama");
+    for (const char* key :
+         {"block_count", "context_length", "embedding_length", "feed_forward_length",
+          "attention.head_count", "attention.head_count_kv", "vocab_size"}) {
+      writer.Uint32(std::string("llama.") + key, key == std::string(zero)                 ? 0
+                                                 : key == std::string("embedding_length") ? 16
+                                                                                          : 4);
+    }
+    writer.Float32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    EXPECT_THAT(ErrorOf([&] { Read(writer); }), AllOf(HasSubstr("m.gguf: "), HasSubstr(message)));
+  }
+  EXPECT_THAT(Error([](auto& w) { w.Uint32("llama.attention.key_length", 7); }),
+              HasSubstr("llama.attention.key_length is 7, expected an even number"));
+  EXPECT_THAT(Error([](auto& w) {
+                w.Float32Tensor("token_embd.weight", {1, 0}, {});
+              }),
+              HasSubstr("the number of rows of token_embd.weight is 0"));
+}
+
+TEST_F(GgufConfig, ListsAllThatItRefuses) {
+  EXPECT_THAT(
+      Error([](auto& w) {
+        w.Float32("llama.attention.scale", 2);
+        w.Uint32("llama.odd", 1);
+        w.Uint32("llama.expert_count", 8);
+      }),
+      AllOf(HasSubstr("llama.expert_count is 8, expected 0; another value is not supported; "
+                      "\"llama.attention.scale\" is 2, \"llama.odd\" is 1, which "
+                      "are not supported"),
+            HasSubstr("(--ignore-config llama.attention.scale llama.odd goes on")));
+  EXPECT_EQ(Error([](auto& w) {
+              w.Bool("llama.odd", false);
+              w.String("llama.name", "");
+              w.Bool("llama.attention.causal", true);
+              w.Float32("llama.logit_scale", 1);
+            }),
+            "");
+}
+
+TEST_F(GgufConfig, LeavesOutTokensBeyondTheVocabulary) {
+  CapturedLog log;
+  EXPECT_THAT(With([](auto& w) { w.Uint32("tokenizer.ggml.eot_token_id", 20); }).eos_ids,
+              ElementsAre(2));
+  EXPECT_THAT(log.Take(),
+              HasSubstr("m.gguf: tokenizer.ggml.eot_token_id is 20, beyond the vocabulary of 20"));
+}
+
+// ollama keeps GGUF files under the names of their digests.
+TEST_F(GgufConfig, IsKnownByItsContents) {
+  for (const char* name : {"sha256-9f86d0", "M.GGUF", "model.bin"}) {
+    EXPECT_EQ(ReadModelConfig(folder_.Write(name, Gguf("llama").Bytes())).n_layers, 2) << name;
+  }
 }
 
 TEST_F(GgufConfig, TakesArraysOfOneNumber) {

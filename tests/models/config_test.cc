@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/model_config.h"
+#include "tests/models/captured_log.h"
 #include "tests/models/error_of.h"
 #include "tests/models/temp_folder.h"
 
@@ -14,6 +15,7 @@ namespace kvfold {
 namespace {
 
 using nlohmann::json;
+using testing::AllOf;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -123,7 +125,7 @@ TEST_F(JsonConfig, RefusesRope) {
               HasSubstr("rope_scaling.type is \"yarn\""));
   EXPECT_THAT(scaling(R"("rope_type": "dynamic")"), HasSubstr("rope_scaling.rope_type is"));
   EXPECT_THAT(scaling(R"("type": "linear")"), HasSubstr("rope_scaling.factor is missing"));
-  EXPECT_THAT(scaling(R"("type": "linear", "factor": 0)"), HasSubstr("RoPE factor is 0"));
+  EXPECT_THAT(scaling(R"("type": "linear", "factor": 0)"), HasSubstr("rope_scaling.factor is 0"));
   EXPECT_THAT(scaling(R"("type": "linear", "factor": "4")"), HasSubstr("expected a finite number"));
   EXPECT_THAT(scaling(R"("type": "linear", "factor": 2, "attention_factor": 2)"),
               HasSubstr("\"rope_scaling.attention_factor\" is 2, which is not supported"));
@@ -134,7 +136,7 @@ TEST_F(JsonConfig, RefusesRope) {
               HasSubstr("partial_rotary_factor is 0.5"));
   EXPECT_THAT(scaling(R"("rope_type": "llama3", "factor": 8, "low_freq_factor": 4,
                          "high_freq_factor": 4)"),
-              HasSubstr("expected more than low_freq_factor"));
+              HasSubstr("expected more than rope_scaling.low_freq_factor"));
   EXPECT_THAT(Error("llama", R"({"rope_scaling": {"type": "default"},
                                  "rope_parameters": {"rope_type": "default"}})"),
               HasSubstr("rope_parameters is given too"));
@@ -146,9 +148,11 @@ TEST_F(JsonConfig, RefusesRope) {
 TEST_F(JsonConfig, WindowsOfMistral) {
   EXPECT_THAT(With("mistral", "{}").layer_windows, Each(0));
   EXPECT_THAT(With("mistral", R"({"sliding_window": 9})").layer_windows, ElementsAre(9, 9, 9, 9));
+  // transformers' Mistral has no such switch.
   EXPECT_THAT(
       With("mistral", R"({"sliding_window": 9, "use_sliding_window": false})").layer_windows,
-      Each(0));
+      Each(9));
+  EXPECT_THAT(With("mistral", R"({"use_sliding_window": false})").layer_windows, Each(0));
   json config = Base("mistral");
   config.erase("sliding_window");  // transformers' default
   EXPECT_THAT(Read(config).layer_windows, Each(4096));
@@ -199,7 +203,6 @@ TEST_F(JsonConfig, RefusesBySwitch) {
       {R"({"model_type": "gemma"})", "model_type is \"gemma\", expected llama, mistral or qwen2"},
       {R"({"model_type": "mistral"})", "architectures is [\"LlamaForCausalLM\"]"},
       {R"({"architectures": ["LlamaForSequenceClassification"]})", "architectures is"},
-      {R"({"architectures": []})", "architectures is []"},
   };
   for (const auto& [changes, message] : switches) {
     EXPECT_THAT(Error("llama", changes), HasSubstr(message)) << changes;
@@ -247,9 +250,7 @@ TEST_F(JsonConfig, RefusesShapesOutOfRange) {
       {R"({"max_position_embeddings": 0})", "max_position_embeddings is 0"},
       {R"({"rms_norm_eps": 0})", "rms_norm_eps is 0"},
       {R"({"rms_norm_eps": "x"})", "expected a finite number"},
-      {R"({"eos_token_id": 256})", "eos_token_id is 256, expected 0 to 255"},
       {R"({"eos_token_id": "</s>"})", "an integer or a list of integers"},
-      {R"({"bos_token_id": 256})", "bos_token_id is 256"},
       {R"({"tie_word_embeddings": 1})", "expected true or false"},
   };
   for (const auto& [changes, message] : shapes) {
@@ -275,7 +276,117 @@ TEST_F(JsonConfig, JoinsEndTokensOfTheGenerationConfig) {
   EXPECT_THAT(Error("llama", "{}"), HasSubstr("generation_config.json: not valid JSON"));
 }
 
+// What a model cannot produce ends no text: left out, and its file and key named.
+TEST_F(JsonConfig, LeavesOutTokensBeyondTheVocabulary) {
+  CapturedLog log;
+  EXPECT_THAT(With("llama", R"({"eos_token_id": [256, 3], "bos_token_id": 300})").eos_ids,
+              ElementsAre(3));
+  EXPECT_THAT(log.Take(),
+              AllOf(HasSubstr("/config.json: eos_token_id is 256, beyond the vocabulary of 256"),
+                    HasSubstr("/config.json: bos_token_id is 300")));
+  folder_.Write("generation_config.json",
+                R"({"eos_token_id": [2, 128009, -7], "bos_token_id": 9})");
+  const ModelConfig config = With("llama", R"({"bos_token_id": 300})");
+  EXPECT_THAT(config.eos_ids, ElementsAre(2));
+  EXPECT_EQ(config.bos_id, 9);
+  EXPECT_THAT(log.Take(),
+              HasSubstr("/generation_config.json: eos_token_id is 128009, -7, beyond the"));
+}
+
+// Values carry the key that they came from.
+TEST_F(JsonConfig, NamesTheKeyOfEachValue) {
+  EXPECT_THAT(Error("llama", R"({"hidden_size": 56})"),
+              HasSubstr("hidden_size / num_attention_heads is 7, expected an even number"));
+  EXPECT_THAT(Error("llama", R"({"rope_theta": null, "rope_parameters": {"rope_theta": -1}})"),
+              HasSubstr("rope_parameters.rope_theta is -1"));
+  EXPECT_THAT(Error("llama", R"({"rope_parameters": {"rope_type": "linear", "factor": -2}})"),
+              HasSubstr("rope_parameters.factor is -2"));
+  EXPECT_THAT(Error("llama", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8,
+      "low_freq_factor": 0, "high_freq_factor": 4}})"),
+              HasSubstr("rope_scaling.low_freq_factor is 0"));
+  EXPECT_THAT(Error("mistral", R"({"sliding_window": -3})"), HasSubstr("sliding_window is -3"));
+}
+
+TEST_F(JsonConfig, ListsAllThatItRefuses) {
+  const std::string message = Error("llama", R"({"attention_bias": true, "hidden_act": "gelu",
+      "rope_scaling": {"type": "linear", "factor": 2, "odd": 1}, "pretraining_tp": 2,
+      "mlp_bias": true, "a key": 1})");
+  EXPECT_THAT(
+      message,
+      AllOf(HasSubstr("hidden_act is \"gelu\", expected \"silu\"; pretraining_tp is 2, expected 1"),
+            HasSubstr("\"rope_scaling.odd\" is 1, \"a key\" is 1, \"attention_bias\" is true, "
+                      "\"mlp_bias\" is true, which are not supported"),
+            HasSubstr("(--ignore-config rope_scaling.odd pretraining_tp \"a key\" attention_bias "
+                      "mlp_bias goes on without them)")));
+  EXPECT_THAT(
+      Error("llama", R"({"mlp_bias": true})"),
+      HasSubstr("\"mlp_bias\" is true, which is not supported (--ignore-config mlp_bias goes "
+                "on without it)"));
+  std::string many = "{";
+  for (int i = 0; i < 1000; ++i) many += fmt::format("\"odd{}\": 1, ", i);
+  const std::string cut = Error("llama", many + "\"odd\": 1}");
+  EXPECT_THAT(cut, HasSubstr("and 977 more"));
+  EXPECT_LT(cut.size(), 2000u);
+}
+
+// Of training, sampling, tokenizers and bookkeeping, whatever the value; and values that ask for
+// nothing, whatever the key.
+TEST_F(JsonConfig, PassesOverWhatChangesNothing) {
+  for (const char* harmless :
+       {R"({"odd": null, "odd2": false, "odd3": {}, "odd4": [], "odd5": ""})",
+        R"({"pruned_heads": {}, "auto_map": {"AutoModel": "x.Y"}, "_commit_hash": "a"})",
+        R"({"attn_implementation": "sdpa", "use_flash_attn": true, "is_decoder": true})",
+        R"({"model_max_length": 4096, "tokenizer_model_max_length": 1, "max_window_layers": 28})",
+        R"({"neftune_noise_alpha": 5, "gradient_checkpointing": true, "resid_pdrop": 0.1})",
+        R"({"hidden_dropout_prob": 0.1, "router_aux_loss_coef": 0.01, "image_token_id": 9})",
+        R"({"eos_token": "</s>", "decoder_start_token_id": 1, "min_p": 0.1})",
+        R"({"use_rms_norm": true, "rotary_pct": 1.0, "logit_scale": 1, "num_local_experts": 0})",
+        R"({"n_layer": 4, "n_embd": 64, "n_head": 8, "layer_norm_eps": 1e-5})",
+        R"({"original_max_position_embeddings": 512, "pad_vocab_size_multiple": 64})",
+        R"({"rope_scaling": {"type": "default", "factor": 1.0, "attention_factor": 1}})",
+        R"({"layer_types": ["full_attention", "full_attention", "full_attention",
+                            "full_attention"]})"}) {
+    EXPECT_EQ(Error("llama", harmless), "") << harmless;
+  }
+  for (const char* computing :
+       {R"({"use_rms_norm": "no"})", R"({"rotary_pct": 0.5})", R"({"logit_scale": 0.5})",
+        R"({"num_local_experts": 8})", R"({"num_experts_per_token": 2})", R"({"n_layer": 5})",
+        R"({"layer_norm_eps": 1e-6})", R"({"odd": 0})", R"({"odd": [0]})",
+        R"({"rope_scaling": {"type": "default", "factor": 2}})", R"({"sliding_window": 9})",
+        R"({"use_sliding_window": true})"}) {
+    EXPECT_THAT(Error("llama", computing), HasSubstr("not supported")) << computing;
+  }
+  EXPECT_THAT(Error("llama", R"({"original_max_position_embeddings": 9, "rope_scaling":
+      {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+       "original_max_position_embeddings": 8}})"),
+              HasSubstr("the same as outside it, 9"));
+}
+
+TEST_F(JsonConfig, KnowsAFamilyByItsOtherNames) {
+  for (const char* same : {R"(["LLaMAForCausalLM"])", R"(["LlamaModel"])",
+                           R"(["LlamaModel", "LlamaForCausalLM"])", R"([])", R"(null)"}) {
+    EXPECT_EQ(With("llama", fmt::format(R"({{"architectures": {}}})", same)).architecture, "llama");
+  }
+  EXPECT_EQ(
+      With("llama", R"({"model_type": null, "architectures": ["LLaMAForCausalLM"]})").architecture,
+      "llama");
+  EXPECT_EQ(With("llama", R"({"model_type": null, "architectures": ["Qwen2Model"]})").architecture,
+            "qwen2");
+  EXPECT_THAT(Error("llama", R"({"architectures": ["LlamaForSequenceClassification"]})"),
+              HasSubstr("expected [\"LlamaForCausalLM\"]: it has a head that scores no tokens"));
+  EXPECT_THAT(Error("llama", R"({"architectures": ["LlamaForCausalLM", "MistralForCausalLM"]})"),
+              HasSubstr("architectures is"));
+  EXPECT_THAT(Error("llama", R"({"model_type": null, "architectures": null})"),
+              HasSubstr("model_type is null, expected llama, mistral or qwen2"));
+  EXPECT_THAT(Error("llama", R"({"model_type": "llava", "text_config": {"model_type": "llama"}})"),
+              HasSubstr("a model of several parts whose text_config is of model_type \"llama\""));
+}
+
 TEST_F(JsonConfig, RefusesFilesThatAreNone) {
+  EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.Write("i.json", R"({"weight_map": {}})")); }),
+              HasSubstr("i.json: an index of safetensors files, no config"));
+  EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.Write("t.json", R"({"added_tokens": []})")); }),
+              HasSubstr("t.json: a tokenizer's file, no config"));
   EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.path()); }), HasSubstr("has no config.json"));
   EXPECT_THAT(ErrorOf([&] { ReadModelConfig(folder_.path() / "x"); }),
               HasSubstr("cannot be opened"));
