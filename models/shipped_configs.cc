@@ -33,9 +33,10 @@ std::vector<std::filesystem::path> ConfigFolders() {
   return folders;
 }
 
-// "OWNER/NAME".
-bool LooksLikeHubName(std::string_view name) {
+// "OWNER/NAME", and no folder OWNER here.
+bool LooksLikeHubName(const std::string& name) {
   const size_t slash = name.find('/');
+  if (HasEntry(name.substr(0, slash))) return false;
   return slash != std::string_view::npos && slash > 0 && slash + 1 < name.size() &&
          name.find('/', slash + 1) == std::string_view::npos && name.front() != '.' &&
          name.front() != '~';

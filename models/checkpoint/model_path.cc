@@ -59,7 +59,6 @@ struct Contents {
   std::vector<fs::path> gguf;
   std::vector<fs::path> pytorch;
   std::vector<fs::path> models;  // folders with a config.json or a GGUF file
-  bool has_safetensors = false;
   bool is_adapter = false;
 };
 
@@ -67,7 +66,6 @@ Contents Look(const fs::path& folder) {
   Contents contents;
   std::error_code error;
   for (const fs::path& entry : Entries(folder)) {
-    if (IsSafetensorsName(entry)) contents.has_safetensors = true;
     if (entry.filename() == "adapter_config.json") contents.is_adapter = true;
     if (fs::is_directory(entry, error)) {
       if (HasEntry(entry / "config.json")) contents.models.push_back(entry);
@@ -132,6 +130,10 @@ bool HasEntry(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, error));
 }
 
+bool HasSafetensors(const fs::path& folder) {
+  return std::ranges::any_of(Entries(folder), IsSafetensorsName);
+}
+
 ModelForm FindModelForm(const fs::path& model) {
   std::error_code error;
   if (fs::is_directory(model, error)) return ModelForm::kFolder;
@@ -171,9 +173,8 @@ void RefuseFolder(const fs::path& folder, std::string_view missing, std::string_
 }
 
 void RefuseFolderOfOtherWeights(const fs::path& folder) {
-  const Contents contents = Look(folder);
-  if (contents.has_safetensors) return;
-  const std::string other = OtherWeights(contents);
+  if (HasSafetensors(folder)) return;
+  const std::string other = OtherWeights(Look(folder));
   if (other.empty()) return;
   throw InputError(fmt::format("{}: has no *.safetensors files, expected a Hugging Face folder{}",
                                folder.string(), other));

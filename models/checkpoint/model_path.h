@@ -22,6 +22,9 @@ ModelForm FindModelForm(const std::filesystem::path& model);
 // Whether `path` has an entry, be it a link that leads nowhere: whoever opens that says so.
 bool HasEntry(const std::filesystem::path& path);
 
+// Whether a folder has safetensors files or an index of them.
+bool HasSafetensors(const std::filesystem::path& folder);
+
 // Throws InputError "FOLDER: WHAT IS MISSING, expected EXPECTED", and what the folder holds instead
 // where that tells the user what to give: GGUF files, PyTorch weights, an adapter, a hub cache's
 // snapshots, folders of models.

@@ -235,14 +235,7 @@ std::unique_ptr<Checkpoint> OpenModelWeights(const std::filesystem::path& model,
 
 bool HasWeights(const std::filesystem::path& model) {
   const ModelForm form = FindModelForm(model);
-  if (form != ModelForm::kFolder) return form == ModelForm::kGguf;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(model, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name.ends_with(".safetensors") || name == "model.safetensors.index.json") return true;
-  }
-  return false;
+  return form == ModelForm::kGguf || (form == ModelForm::kFolder && HasSafetensors(model));
 }
 
 }  // namespace kvfold

@@ -113,6 +113,7 @@ std::optional<StoredTensor> ReadTensor(const SafetensorsFile& file, const Safete
 struct Place {
   const SafetensorsFile* file = nullptr;
   const SafetensorsEntry* entry = nullptr;
+  const SafetensorsFile* other = nullptr;  // has it too, and no index says which is meant
 };
 
 // One place for every name: where several files have it, the one that the index says.
@@ -134,9 +135,7 @@ std::map<std::string_view, Place> ChoosePlaces(const std::vector<SafetensorsFile
       if (is_listed(file)) {
         place = {&file, &entry};
       } else if (!is_listed(*place.file)) {
-        throw InputError(fmt::format("{}: tensor {} is also in {}, and {} names neither",
-                                     file.path(), Quoted(entry.name), place.file->path(),
-                                     kIndexName));
+        place.other = &file;
       }
     }
   }
@@ -177,6 +176,11 @@ std::unique_ptr<MappedCheckpoint> OpenSafetensorsCheckpoint(const fs::path& fold
         names.unknown.emplace_back(name);
       }
       if (IsModelTensor(name)) continue;  // its name means something else in this naming
+    }
+    if (model_name.has_value() && place.other != nullptr) {
+      throw InputError(fmt::format("{}: tensor {} is also in {}, and {} names neither",
+                                   place.file->path(), Quoted(name), place.other->path(),
+                                   kIndexName));
     }
     if (auto tensor = ReadTensor(*place.file, *place.entry, model_name.value_or(""))) {
       stored.push_back(std::move(*tensor));

@@ -83,6 +83,13 @@ void ReadModel(const JsonField& model, BpeTokenizerSpec& spec) {
 std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path) {
   constexpr uint64_t kMostBytes = uint64_t{256} << 20;  // the largest in use have some 40 MiB
   nlohmann::json root = ReadJsonFile(path, kMostBytes);
+  for (const char* const key : {"model_type", "architectures", "weight_map"}) {
+    if (!root.is_object() || !root.contains(key) || root.contains("model")) continue;
+    throw InputError(fmt::format(
+        "{}: no tokenizer's file (it has a {}), expected the folder of a model, its tokenizer.json "
+        "or a .gguf file",
+        path.string(), key));
+  }
   const JsonField whole(root, path.string());
   if (!root.is_object()) whole.Wrong("an object");
   BpeTokenizerSpec spec;

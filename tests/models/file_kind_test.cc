@@ -147,6 +147,8 @@ TEST_F(ModelPath, OfAFileOfAFolderNamesTheFolder) {
   }
   EXPECT_THAT(ConfigError(model / "model.safetensors.index.json"),
               HasSubstr("an index of safetensors files, no config"));
+  EXPECT_THAT(TokenizerError(model / "config.json"),
+              HasSubstr("config.json: no tokenizer's file (it has a model_type)"));
   EXPECT_THAT(WeightsError(model / "config.json"),
               AllOf(HasSubstr("a JSON file, which has no weights"), HasSubstr(Path("a"))));
 }
