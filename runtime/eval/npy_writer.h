@@ -3,19 +3,25 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
+
+#include "comm/files/output_file.h"
 
 namespace kvfold {
 
-// Writes beside `path` and renames when Close succeeds: a file under that name is whole. A writer
-// dropped before removes what it wrote.
+// A regular file is written beside its name, as NAME.partial, and renamed when Close succeeds: a
+// file under that name is whole, and what was there before stays until then. It must be such a
+// matrix itself, or empty: anything else is not replaced. A writer dropped before removes what it
+// wrote. A symbolic link stays, and its file is replaced. Pipes and devices take the bytes as they
+// come.
 class NpyWriter {
  public:
-  // Throws IoError where the file cannot be made.
-  NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols);
+  // Throws InputError where nothing may be written there (comm/files/output_file.h), where another
+  // file is there, or where another process writes it.
+  NpyWriter(OutputPlace place, int64_t rows, int64_t cols);
   ~NpyWriter();
   NpyWriter(const NpyWriter&) = delete;
   NpyWriter& operator=(const NpyWriter&) = delete;
@@ -24,9 +30,14 @@ class NpyWriter {
   void Close();                             // Requires: `rows` rows were appended
 
  private:
-  std::filesystem::path path_;
-  std::filesystem::path partial_path_;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
+  void OpenPartial(const OutputPlace& place);
+  void Flush();
+  void Remove() noexcept;
+
+  std::filesystem::path path_;          // empty: a stream
+  std::filesystem::path partial_path_;  // empty: a stream, or Close has succeeded
+  std::unique_ptr<OutputFile> file_;
+  std::string buffer_;
   int64_t rows_left_;
   int64_t cols_;
 };

@@ -1,15 +1,13 @@
 #include "runtime/jobs/prompt_line.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "comm/error.h"
+#include "comm/files/read_file.h"
 
 namespace kvfold {
 namespace {
@@ -136,16 +134,12 @@ PromptLine ParsePromptLine(std::string_view json, const PromptLine& defaults) {
   return line;
 }
 
-std::string ReadTextFile(const std::string& path) {
+std::string ReadTextFile(const std::string& path, const std::function<void()>& on_wait) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
     throw InputError(fmt::format("{} is a folder, expected a text file", path));
   }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw InputError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  if (file.bad()) throw InputError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  return text;
+  return ReadFile(path, on_wait);
 }
 
 PromptEncoder::PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_trouble,

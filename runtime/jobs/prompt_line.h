@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,8 +31,9 @@ struct PromptLine {
 // found and what was expected; unknown fields are refused by name.
 PromptLine ParsePromptLine(std::string_view json, const PromptLine& defaults);
 
-// The whole of a file. Throws InputError naming it where it cannot be read.
-std::string ReadTextFile(const std::string& path);
+// The whole of a file. Throws InputError naming it where it cannot be read. `on_wait`: as
+// comm/files/read_file.h has it.
+std::string ReadTextFile(const std::string& path, const std::function<void()>& on_wait = {});
 
 // Turns prompt lines into token ids.
 class PromptEncoder {

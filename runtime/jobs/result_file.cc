@@ -1,108 +1,117 @@
 #include "runtime/jobs/result_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <spdlog/spdlog.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "comm/error.h"
-#include "runtime/jobs/prompt_line.h"
 
 namespace kvfold {
 namespace {
 
-using Json = nlohmann::ordered_json;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+constexpr size_t kReadBytes = size_t{1} << 20;
 
-Json CompletionObject(const Completion& completion, const std::string& transport) {
-  return {{"text", completion.text},
-          {"tokens", completion.tokens},
-          {"prompt_tokens", completion.prompt_tokens},
-          {"new_tokens", completion.tokens.size()},
-          {"finish_reason", completion.finish_reason},
-          {"timings",
-           {{"fold_s", completion.fold_s},
-            {"decode_s", completion.decode_s},
-            {"chunks", completion.chunks}}},
-          {"transport", transport}};
+bool IsBlank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
 }
 
-const char* CodeName(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kBadInput:
-      return "bad_input";
-    case ErrorCode::kDoesNotFit:
-      return "does_not_fit";
-    default:
-      return "failed";
-  }
+// Where a machine went down a file may have got its length and not its bytes.
+std::string_view WithoutZeros(std::string_view line) {
+  return line.substr(0, line.find_last_not_of('\0') + 1);
 }
 
-// A file that was just made is found after a crash only when its folder is on disk too.
-void SyncFolder(const std::string& path) {
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  const int folder =
-      open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;  // a folder that may be written to but not read
-  const bool synced = fsync(folder) == 0 || errno == EINVAL;  // EINVAL: it knows no fsync
-  const int cause = errno;
-  close(folder);
-  if (!synced) {
-    throw IoError(fmt::format("cannot write the folder of {}: {}", path, std::strerror(cause)));
-  }
+// Whether a line whose end has not been read yet may still be a record, or zeros: what is no result
+// file, however large, is told by its beginning.
+bool MayBecomeRecord(std::string_view begin) {
+  const size_t first = begin.find_first_not_of(" \t\r");
+  return first == std::string_view::npos || begin[first] == '{' || begin[first] == '\0';
 }
 
 }  // namespace
 
-std::string CompletionJson(const Completion& completion, const std::string& transport) {
-  return CompletionObject(completion, transport)
-      .dump(-1, ' ', false, Json::error_handler_t::replace);
+ResultFile::ResultFile(const OutputPlace& place, bool retry_errors, std::string transport)
+    : file_(place), retry_errors_(retry_errors), transport_(std::move(transport)) {
+  if (!file_.regular()) return;
+  file_.Lock();
+  ReadRecords();
+  file_.SyncFolder();
 }
 
-ResultFile::ResultFile(const std::string& path, bool retry_errors, std::string transport)
-    : path_(path), retry_errors_(retry_errors), transport_(std::move(transport)) {
-  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file_ < 0) throw InputError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
-  // A device or a pipe holds no records, and reading it might never end: it is only written to.
-  struct stat status {};
-  if (fstat(file_, &status) == 0 && !S_ISREG(status.st_mode)) return;
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    close(file_);
-    throw InputError(fmt::format("{} is being written by another process", path));
+void ResultFile::ReadRecords() {
+  std::vector<char> block(kReadBytes);
+  std::string pending;  // from the beginning of a line on
+  size_t searched = 0;  // of it
+  int64_t begin_bytes = 0;
+  int64_t line_number = 1;
+  while (const size_t n = file_.ReadAt(read_bytes_, block)) {
+    pending.append(block.data(), n);
+    if (read_bytes_ == 0 && pending.starts_with(kByteOrderMark)) {
+      pending.erase(0, kByteOrderMark.size());
+      begin_bytes = static_cast<int64_t>(kByteOrderMark.size());
+    }
+    read_bytes_ += static_cast<int64_t>(n);
+    size_t line = 0;
+    for (size_t end; (end = pending.find('\n', searched)) != std::string::npos; line = searched) {
+      TakeLine(std::string_view(pending).substr(line, end - line), line_number++);
+      searched = end + 1;
+    }
+    pending.erase(0, line);
+    begin_bytes += static_cast<int64_t>(line);
+    searched = pending.size();
+    if (!MayBecomeRecord(pending)) Refuse(line_number);
   }
-  try {
-    const std::string text = ReadTextFile(path);
-    size_t begin = 0;
-    for (int64_t line_number = 1; begin < text.size(); ++line_number) {
-      const size_t end = text.find('\n', begin);
-      if (end == std::string::npos) break;  // torn: its request is done again
-      const Json record =
-          Json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
-      if (!record.is_object() || !record.contains("id") || !record["id"].is_string() ||
-          !record.contains("key") || !record["key"].is_string()) {
-        throw InputError(
-            fmt::format("{}, line {}: not a record with \"id\" and \"key\"; is this another file?",
-                        path, line_number));
-      }
-      records_[record["id"].get<std::string>()] = {record["key"].get<std::string>(),
-                                                   record.contains("error")};
-      begin = end + 1;
-    }
-    if (ftruncate(file_, static_cast<off_t>(begin)) != 0 || lseek(file_, 0, SEEK_END) < 0) {
-      throw IoError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
-    }
-    SyncFolder(path);
-  } catch (...) {
-    close(file_);
-    throw;
+  TakeTail(pending, begin_bytes, line_number);
+  // A torn line alone is no proof.
+  if (torn_line_ > 0 && records_.empty()) Refuse(torn_line_);
+}
+
+void ResultFile::TakeLine(std::string_view line, int64_t line_number) {
+  const std::string_view text = WithoutZeros(line);
+  const bool zeros = text.size() < line.size();
+  if (IsBlank(line)) return;
+  if (const std::optional<KnownRecord> record = ReadRecord(text)) {
+    Note(*record);
+  } else if (IsTornRecord(text) || (zeros && IsBlank(text))) {
+    spdlog::warn("{}, line {}: a torn record, passed over", file_.name(), line_number);
+    if (torn_line_ == 0) torn_line_ = line_number;
+  } else {
+    Refuse(line_number);
   }
 }
 
-ResultFile::~ResultFile() { close(file_); }
+void ResultFile::TakeTail(std::string_view tail, int64_t begin_bytes, int64_t line_number) {
+  const std::string_view text = WithoutZeros(tail);
+  const bool zeros = text.size() < tail.size();
+  kept_bytes_ = begin_bytes + static_cast<int64_t>(text.size());
+  if (IsBlank(text)) {
+    if (zeros && records_.empty()) Refuse(line_number);
+  } else if (const std::optional<KnownRecord> record = ReadRecord(text)) {
+    Note(*record);  // whole but for its line's end
+  } else if (IsTornRecord(text)) {
+    kept_bytes_ = begin_bytes;
+    spdlog::warn("{}, line {}: a torn record; its request is done again", file_.name(),
+                 line_number);
+  } else {
+    Refuse(line_number);
+  }
+  open_line_ = kept_bytes_ > begin_bytes;
+}
+
+void ResultFile::Note(const KnownRecord& record) {
+  records_[record.id] = {record.key, record.error};
+}
+
+void ResultFile::Refuse(int64_t line_number) const {
+  throw InputError(fmt::format(
+      "{}, line {}: not a record with \"id\" and \"key\" and a result, as kvfold writes "
+      "it; is this another file?",
+      file_.name(), line_number));
+}
+
+void ResultFile::RefuseDocument(const std::string& path) const {
+  file_.Refuse(ReadBy("a request as its document", path));
+}
 
 bool ResultFile::Done(const std::string& id, const std::string& key,
                       const std::string& key_without_document) const {
@@ -115,46 +124,41 @@ bool ResultFile::Done(const std::string& id, const std::string& key,
     throw InputError(
         fmt::format("{} holds an error of id \"{}\" from another request, document, model or "
                     "options: --retry-errors runs it again",
-                    path_, id));
+                    file_.name(), id));
   }
   throw InputError(fmt::format(
       "{} holds a result of id \"{}\" from another request, document, model or options: name "
       "another output",
-      path_, id));
+      file_.name(), id));
 }
 
 void ResultFile::Append(const std::string& id, const std::string& key,
                         const Completion& completion) {
-  Json record = {{"id", id}, {"key", key}};
-  record.update(CompletionObject(completion, transport_));
-  AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
+  AppendLine(CompletionRecord(id, key, completion, transport_));
   records_[id] = {key, false};
 }
 
 void ResultFile::AppendError(const std::string& id, const std::string& key, const Error& error) {
-  const Json record = {{"id", id},
-                       {"key", key},
-                       {"error", {{"code", CodeName(error.code())}, {"message", error.what()}}}};
-  AppendLine(record.dump(-1, ' ', false, Json::error_handler_t::replace));
+  AppendLine(ErrorRecord(id, key, error));
   records_[id] = {key, true};
 }
 
-void ResultFile::AppendLine(const std::string& line) {
-  const std::string whole = line + '\n';
-  const off_t start = lseek(file_, 0, SEEK_CUR);
-  const auto fail = [&](int cause) {
-    // Away with the torn line, which would be dropped at the next start all the same.
-    if (ftruncate(file_, start) == 0) lseek(file_, start, SEEK_SET);
-    throw IoError(fmt::format("cannot write {}: {}", path_, std::strerror(cause)));
-  };
-  size_t written = 0;
-  while (written < whole.size()) {
-    const ssize_t n = write(file_, whole.data() + written, whole.size() - written);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail(n < 0 ? errno : ENOSPC);
-    written += static_cast<size_t>(n);
+void ResultFile::AppendLine(const std::string& record) {
+  std::string line;
+  if (!begun_ && file_.regular()) {
+    if (file_.Size() != read_bytes_) {
+      throw IoError(
+          fmt::format("{} was changed by another process after it was read, from {} to {} "
+                      "bytes",
+                      file_.name(), read_bytes_, file_.Size()));
+    }
+    // What cannot be cut off becomes a line of its own.
+    if (kept_bytes_ < read_bytes_ && !file_.Cut(kept_bytes_)) open_line_ = true;
+    if (open_line_) line += '\n';
   }
-  if (fsync(file_) != 0 && errno != EINVAL) fail(errno);  // EINVAL: a pipe or a device
+  line.append(record).append("\n");
+  file_.Append(line);
+  begun_ = true;
 }
 
 }  // namespace kvfold

@@ -3,27 +3,38 @@
 //
 // An id may have several records, where requests that had failed were run again: the last one is
 // its result.
+//
+// A file that is there is taken for one of ours only where all of it is: every line a record, or
+// blank; after a crash, at its end, the beginning of a record without a line end, or zeros. Line
+// ends may be CR LF and a byte order mark may stand before the first line. Anything else is refused
+// by its line and left as it is, byte for byte. What a crash has left is cut off when the first
+// record is appended; where the file system cannot cut, it stays as a line of its own and is passed
+// over.
 #pragma once
 
 #include <map>
 #include <string>
+#include <string_view>
 
-#include "runtime/fold/scheduler.h"
+#include "comm/files/output_file.h"
+#include "runtime/jobs/result_record.h"
 
 namespace kvfold {
 
 class ResultFile {
  public:
-  // Opens or creates OUT, locks it, reads the records that are there and drops a torn last line.
-  // Throws InputError where another process writes it or a whole line is not a record, IoError
-  // where it cannot be opened. A device or a pipe is only written to: neither locked nor read.
+  // Opens or creates the file, locks it and reads the records that are there. Throws InputError
+  // where it must not be written (comm/files/output_file.h), another process writes it or it is not
+  // a result file, IoError where it cannot be read. Streams hold no records: nothing is done.
   // `retry_errors`: a request whose record is an error is not done. `transport`: by which its
   // completions are made, as Communicator::transport() says it.
-  explicit ResultFile(const std::string& path, bool retry_errors = false,
+  explicit ResultFile(const OutputPlace& place, bool retry_errors = false,
                       std::string transport = "local");
-  ~ResultFile();
-  ResultFile(const ResultFile&) = delete;
-  ResultFile& operator=(const ResultFile&) = delete;
+
+  // Whether the same command again finds here what is done.
+  bool keeps_records() const { return file_.regular(); }
+  // Throws InputError where `path`, a document of a request, is this file.
+  void RefuseDocument(const std::string& path) const;
 
   // Whether the request `id` is done. Throws InputError naming the id where it was done under
   // another key. An error has no result that could be taken for another's: with retry_errors it is
@@ -37,19 +48,27 @@ class ResultFile {
   void AppendError(const std::string& id, const std::string& key, const Error& error);
 
  private:
-  void AppendLine(const std::string& line);
-  std::string path_;
-  int file_ = -1;
   struct Record {
     std::string key;
     bool error = false;
   };
+
+  void ReadRecords();
+  void TakeLine(std::string_view line, int64_t line_number);
+  void TakeTail(std::string_view tail, int64_t begin_bytes, int64_t line_number);
+  void Note(const KnownRecord& record);
+  [[noreturn]] void Refuse(int64_t line_number) const;
+  void AppendLine(const std::string& record);
+
+  OutputFile file_;
   bool retry_errors_;
   std::string transport_;
   std::map<std::string, Record> records_;  // the last of every id
+  int64_t torn_line_ = 0;                  // the first torn line that has an end, from 1; 0: none
+  int64_t read_bytes_ = 0;                 // its size when it was read
+  int64_t kept_bytes_ = 0;                 // of them, up to what a crash has left
+  bool begun_ = false;                     // something was appended
+  bool open_line_ = false;                 // what is kept does not end with a line's end
 };
-
-// One completion as an object of a record: text, tokens, counts, finish_reason, timings, transport.
-std::string CompletionJson(const Completion& completion, const std::string& transport);
 
 }  // namespace kvfold

@@ -161,31 +161,145 @@ TEST_F(ResultFileTest, TornLastLineIsDroppedAndDoneAgain) {
   const std::string whole = Contents();
   const size_t first_line = whole.find('\n') + 1;
   // Torn anywhere in the second line, even just before its end.
-  for (const size_t bytes : {first_line + 1, first_line + 9, whole.size() - 1}) {
-    folder_.Write("out.jsonl", whole.substr(0, bytes));
+  for (const size_t bytes : {first_line + 1, first_line + 9, whole.size() - 2}) {
+    const std::string torn = whole.substr(0, bytes);
+    folder_.Write("out.jsonl", torn);
     ResultFile results(path_);
     EXPECT_TRUE(results.Done("a", "k1"));
     EXPECT_FALSE(results.Done("b", "k2"));
-    EXPECT_EQ(Contents(), whole.substr(0, first_line));
+    EXPECT_EQ(Contents(), torn);  // nothing is written before there is something to write
     results.Append("b", "k2", SomeCompletion("y"));
     EXPECT_EQ(Contents(), whole);
   }
   folder_.Write("out.jsonl", "{\"id\"");  // nothing but a torn line
-  const ResultFile results(path_);
-  EXPECT_EQ(Contents(), "");
+  ResultFile results(path_);
+  EXPECT_EQ(Contents(), "{\"id\"");
+  results.Append("a", "k1", SomeCompletion("x"));
+  EXPECT_EQ(Contents(), whole.substr(0, first_line));
+}
+
+TEST_F(ResultFileTest, ZerosThatACrashHasLeftAreDropped) {
+  ResultFile(path_).Append("a", "k1", SomeCompletion("x"));
+  const std::string whole = Contents();
+  const std::string zeros(5000, '\0');
+  for (const std::string& left : {zeros, R"({"id":"b","key":"k2","te)" + zeros}) {
+    folder_.Write("out.jsonl", whole + left);
+    ResultFile results(path_);
+    EXPECT_TRUE(results.Done("a", "k1"));
+    EXPECT_FALSE(results.Done("b", "k2"));
+    results.AppendError("c", "k3", InputError("refused"));
+    EXPECT_EQ(Records().size(), 2u);
+    EXPECT_EQ(Contents().find('\0'), std::string::npos);
+  }
+  folder_.Write("out.jsonl", whole.substr(0, whole.size() - 1) + zeros);  // but for its line's end
+  ResultFile results(path_);
+  EXPECT_TRUE(results.Done("a", "k1"));
+  results.AppendError("c", "k3", InputError("refused"));
+  EXPECT_EQ(Records().size(), 2u);
+}
+
+TEST_F(ResultFileTest, WholeLastLineWithoutAnEndIsARecord) {
+  ResultFile(path_).Append("a", "k1", SomeCompletion("x"));
+  const std::string whole = Contents();
+  for (const char* end : {"", "\r", " "}) {
+    folder_.Write("out.jsonl", whole.substr(0, whole.size() - 1) + end);
+    ResultFile results(path_);
+    EXPECT_TRUE(results.Done("a", "k1"));
+    results.AppendError("b", "k2", InputError("refused"));
+    EXPECT_EQ(Records().size(), 2u);
+  }
+}
+
+TEST_F(ResultFileTest, FileThatWentThroughAnEditorGoesOn) {
+  ResultFile(path_).Append("a", "k1", SomeCompletion("x"));
+  ResultFile(path_).AppendError("b", "k2", InputError("refused"));
+  const std::string whole = Contents();
+  const size_t line = whole.find('\n');
+  const std::string first = whole.substr(0, line);
+  const std::string second = whole.substr(line + 1, whole.size() - line - 2);
+  const std::string mark = "\xef\xbb\xbf";
+  for (const std::string& edited : {first + "\r\n" + second + "\r\n", mark + whole,
+                                    std::string("\n") + first + "\n\n \t\n" + second + "\n\n",
+                                    mark + "\r\n" + first + "\r\n" + second, whole + " \t",
+                                    Json::parse(first).dump() + "\n" + second + "\n"}) {
+    folder_.Write("out.jsonl", edited);
+    {
+      ResultFile results(path_);
+      EXPECT_TRUE(results.Done("a", "k1")) << edited;
+      EXPECT_TRUE(results.Done("b", "k2")) << edited;
+      EXPECT_EQ(Contents(), edited);
+      results.Append("c", "k3", SomeCompletion("y"));
+    }
+    EXPECT_TRUE(Contents().starts_with(edited));
+    EXPECT_TRUE(ResultFile(path_).Done("c", "k3")) << Contents();
+  }
+  for (const std::string& empty : {std::string(), std::string("\n"), std::string("\r\n\n"), mark}) {
+    folder_.Write("out.jsonl", empty);
+    ResultFile results(path_);
+    results.Append("c", "k3", SomeCompletion("y"));
+    EXPECT_TRUE(Contents().starts_with(empty));
+  }
 }
 
 TEST_F(ResultFileTest, AnotherKindOfFileIsRefusedAndLeftAlone) {
   for (const char* line :
-       {"", "hello", "[1]", "{}", "null", R"({"id": "a"})", R"({"id": 1, "key": "k"})",
-        R"({"id": "a", "key": null})", R"({"id": "a", "key": "k")"}) {
-    const std::string contents = std::string("{\"id\": \"z\", \"key\": \"k\"}\n") + line + "\ntorn";
+       {"hello", "[1]", "{}", "null", R"({"id": "a"})", R"({"id": 1, "key": "k"})",
+        R"({"id": "a", "key": null})", R"({"id": "a", "key": "k")",
+        R"({"id": "a", "key": "k", "value": 3})", R"({"id": "a", "key": "k", "text": "t"})",
+        R"({"id": "a", "key": "k", "error": "e"})"}) {
+    const std::string contents =
+        ErrorRecord("z", "k", InputError("refused")) + "\n" + line + "\ntorn";
     folder_.Write("out.jsonl", contents);
     EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }),
                 AllOf(HasSubstr(path_ + ", line 2"), HasSubstr("not a record")))
         << line;
     EXPECT_EQ(Contents(), contents);
   }
+}
+
+// Without an end it could be torn: it is refused all the same where no record begins so.
+TEST_F(ResultFileTest, LastLineThatIsNoBeginningOfARecordIsLeftAlone) {
+  const std::string record = ErrorRecord("z", "k", InputError("refused")) + "\n";
+  std::string archive("\x1f\x8b\x08\0\0\0", 6);
+  for (const std::string& tail :
+       {std::string("a letter"), std::string(R"({"thesis": "three years of work"})"),
+        std::string(R"({"id": "a", "prompt": "hello"})"),
+        std::string(R"({"id":"a","prompt":"hello"})"), std::string(R"({"id":"a"})"),
+        std::string(R"({"id":"a","key":"k","value":1)"), std::string(R"({"id":"a","key":"k"})"),
+        std::string(R"({"id":"a","key":"k","text":"t"} # kept)"), std::string(R"({"id":7)"),
+        std::string("{\"id\":\"a\x01"), std::string("\"id\""), archive}) {
+    for (const std::string& before : {std::string(), record, std::string("\n") + record}) {
+      const std::string contents = before + tail;
+      folder_.Write("out.jsonl", contents);
+      EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }),
+                  AllOf(HasSubstr(path_ + ", line "), HasSubstr("not a record")))
+          << contents;
+      EXPECT_EQ(Contents(), contents);
+    }
+  }
+  for (const std::string& alone :
+       {std::string(1 << 12, '\0'), std::string("{\n"), std::string("{\n{")}) {
+    folder_.Write("out.jsonl", alone);
+    EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }), HasSubstr("not a record"));
+    EXPECT_EQ(Contents(), alone);
+  }
+}
+
+// A file that is written by another process where there are no locks.
+TEST_F(ResultFileTest, FileThatHasChangedSinceItWasReadIsLeftAlone) {
+  ResultFile(path_).Append("a", "k1", SomeCompletion("x"));
+  const std::string torn = Contents() + R"({"id":"b)";
+  folder_.Write("out.jsonl", torn);
+  ResultFile results(path_);
+  std::ofstream(path_, std::ios::app) << "more";
+  EXPECT_THROW(results.Append("b", "k2", SomeCompletion("y")), IoError);
+  EXPECT_EQ(Contents(), torn + "more");
+}
+
+TEST_F(ResultFileTest, DocumentThatIsTheOutputIsRefused) {
+  const ResultFile results(path_);
+  EXPECT_THAT(ErrorOf([&] { results.RefuseDocument(path_); }), HasSubstr("document"));
+  results.RefuseDocument(folder_.Write("book.txt", ""));
 }
 
 TEST_F(ResultFileTest, OneWriterAtATime) {
@@ -200,7 +314,8 @@ TEST_F(ResultFileTest, OneWriterAtATime) {
 TEST_F(ResultFileTest, PlaceThatCannotBeWrittenIsNamed) {
   const std::string nowhere = folder_.path() / "no such folder" / "out.jsonl";
   EXPECT_THAT(ErrorOf([&] { ResultFile{nowhere}; }), HasSubstr(nowhere));
-  EXPECT_THAT(ErrorOf([&] { ResultFile{folder_.path()}; }), HasSubstr(folder_.path().string()));
+  EXPECT_THAT(ErrorOf([&] { ResultFile{folder_.path().string()}; }),
+              HasSubstr(folder_.path().string()));
 }
 
 TEST_F(ResultFileTest, TextThatIsNotUtf8IsStillARecord) {
@@ -259,11 +374,11 @@ TEST_F(ResultFileTest, WriteThatFailsLeavesWholeRecords) {
 // A device is written to and never read: reading it might never end.
 TEST_F(ResultFileTest, DeviceIsWrittenButNotRead) {
   for (int i = 0; i < 2; ++i) {
-    ResultFile results("/dev/null");
-    ResultFile beside("/dev/null");
+    ResultFile results(std::string("/dev/null"));
+    ResultFile beside(std::string("/dev/null"));
     results.Append("a", "k", SomeCompletion("x"));
   }
-  ResultFile full("/dev/full");
+  ResultFile full(std::string("/dev/full"));
   EXPECT_THROW(full.Append("a", "k", SomeCompletion("x")), IoError);
   EXPECT_FALSE(full.Done("a", "k"));
 }
