@@ -14,6 +14,13 @@
 #include "runtime/jobs/request_hash.h"
 
 namespace kvfold {
+namespace {
+
+// While pipes are waited for.
+void StopReading() { ThrowIfStopped("nothing was begun; the same command goes on"); }
+void StopWriting() { ThrowIfStopped("not all was written; the same command begins again"); }
+
+}  // namespace
 
 BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, int n_ranks)
     : options_(options), model_(model), n_ranks_(n_ranks) {
@@ -33,8 +40,11 @@ BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, in
     jobs_.push_back(Single());
     if (jobs_.front().error) throw *jobs_.front().error;
   } else {
-    results_ =
-        std::make_unique<ResultFile>(options.output, options.retry_errors, model.transport());
+    std::vector<NamedFile> others = {ReadBy("--prompts", options.prompts),
+                                     ReadBy("--model", model.path()), StandardError()};
+    if (options.model.json) others.push_back(StandardOutput("--json"));
+    results_ = std::make_unique<ResultFile>(OutputPlace(options.output, others, StopWriting),
+                                            options.retry_errors, model.transport());
     ReadBatch();
   }
   Group();
@@ -51,13 +61,14 @@ Job BatchInputs::Single() {
   PromptLine line = Defaults();
   line.id = "prompt";
   line.document = options_.document;
-  line.prompt = options_.prompt ? *options_.prompt : ReadTextFile(options_.prompt_file);
+  line.prompt =
+      options_.prompt ? *options_.prompt : ReadTextFile(options_.prompt_file, StopReading);
   const std::string document = line.document.empty() ? "" : ReadTextFile(line.document);
   return MakeJob(line, Key(line, "", document), document, {});
 }
 
 void BatchInputs::ReadBatch() {
-  std::istringstream lines(ReadTextFile(options_.prompts));
+  std::istringstream lines(ReadTextFile(options_.prompts, StopReading));
   std::set<std::string> ids;
   std::string text;
   for (int64_t number = 1; std::getline(lines, text); ++number) {
@@ -71,6 +82,7 @@ void BatchInputs::ReadBatch() {
     } catch (const InputError& error) {
       throw InputError(fmt::format("{}, line {}: {}", options_.prompts, number, error.what()));
     }
+    if (!line.document.empty()) results_->RefuseDocument(line.document);
     std::string document;
     std::optional<InputError> trouble;
     try {

@@ -9,6 +9,7 @@
 #include "comm/error.h"
 #include "launcher/agreement.h"
 #include "launcher/commands.h"
+#include "launcher/inheritance.h"
 #include "launcher/rank_group.h"
 #include "launcher/stop_signal.h"
 #include "models/checkpoint/mapping_faults.h"
@@ -108,6 +109,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  TakeInheritance();
   HandleMappingFaults();
   try {
     const int code = Main(argc, argv);

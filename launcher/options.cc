@@ -90,8 +90,8 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   auto* prompt = app.add_option("--prompt", options.prompt, "Prompt text");
   auto* prompt_file = app.add_option("--prompt-file", options.prompt_file, "File with the prompt");
   auto* prompts = app.add_option("--prompts", options.prompts, "JSON lines, one request each");
-  auto* output =
-      app.add_option("--output", options.output, "JSON lines, one result each (with --prompts)");
+  auto* output = app.add_option("--output", options.output,
+                                "JSON lines, one result each (with --prompts); -: standard output");
   prompt->excludes(prompt_file)->excludes(prompts);
   prompt_file->excludes(prompts);
   prompts->needs(output);

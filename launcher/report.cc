@@ -23,6 +23,9 @@ std::string FormatRange(Range range) {
   return fmt::format("{}-{}", range.begin, range.end - 1);
 }
 
+// A log that cannot be written, since its reader has gone or the disk is full, ends no job.
+void Log(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
 }  // namespace
 
 std::string Count(int64_t n, std::string_view what) {
@@ -71,7 +74,7 @@ std::string RankTable(const ShardPlan& plan, const std::vector<RankMemory>& memo
 }
 
 void PrintRankTable(const ShardPlan& plan, const std::vector<RankMemory>& memory) {
-  if (spdlog::should_log(spdlog::level::info)) fmt::print(stderr, "{}", RankTable(plan, memory));
+  if (spdlog::should_log(spdlog::level::info)) Log(RankTable(plan, memory));
 }
 
 std::string Summary(const FoldTotals& totals, int64_t errors,
@@ -98,8 +101,7 @@ std::string Summary(const FoldTotals& totals, int64_t errors,
 
 void PrintSummary(const FoldTotals& totals, int64_t errors,
                   const std::vector<int64_t>& peak_bytes) {
-  if (spdlog::should_log(spdlog::level::info))
-    fmt::print(stderr, "{}", Summary(totals, errors, peak_bytes));
+  if (spdlog::should_log(spdlog::level::info)) Log(Summary(totals, errors, peak_bytes));
 }
 
 Progress::Progress(std::string what, std::string unit)
@@ -112,7 +114,7 @@ Progress::Progress(std::string what, std::string unit)
 Progress::~Progress() { EndBar(); }
 
 void Progress::EndBar() {
-  if (bar_open_) fmt::print(stderr, "\n");
+  if (bar_open_) Log("\n");
   bar_open_ = false;
 }
 
@@ -130,7 +132,7 @@ void Progress::Update(int64_t unit, int64_t n_units, int64_t tokens_done, int64_
     constexpr int64_t kWidth = 24;
     const auto filled =
         static_cast<size_t>(kWidth * tokens_done / std::max<int64_t>(1, tokens_total));
-    fmt::print(stderr, "\r[{:<{}}] {}\x1b[K", std::string(filled, '='), kWidth, line);
+    Log(fmt::format("\r[{:<{}}] {}\x1b[K", std::string(filled, '='), kWidth, line));
     std::fflush(stderr);
     bar_open_ = true;
     if (unit == n_units) EndBar();

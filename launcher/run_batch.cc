@@ -55,8 +55,9 @@ class Batch {
   bool Step() {
     const int64_t n_done = inputs_.already_done() + n_done_;
     if (n_done < inputs_.n_requests()) {
-      ThrowIfStopped(fmt::format("{} of {} requests are done; the same command goes on", n_done,
-                                 inputs_.n_requests()));
+      ThrowIfStopped(fmt::format("{} of {} requests are done; the same command {}", n_done,
+                                 inputs_.n_requests(),
+                                 results_.keeps_records() ? "goes on" : "begins again"));
     }
     return scheduler_.Step();
   }
@@ -104,14 +105,16 @@ void RunSingle(Scheduler& scheduler, BatchInputs& inputs, const RunOptions& opti
   Request& request = inputs.jobs().front().request;
   const auto prompt_tokens = static_cast<int64_t>(request.tokens.size());
   Scheduler::Callbacks callbacks;
+  constexpr const char* kUnfinished =
+      "the answer was not finished; the same command begins it again";
+  OutputFile answer(OutputPlace("-", {}, [] { ThrowIfStopped(kUnfinished); }));
   // The first token's text comes before its chunk is reported: it waits until the bar is closed.
   std::string held;
   bool folded = false;
   const auto print = [&](std::string_view piece) {
     held += piece;
     if (!folded) return;
-    fmt::print("{}", std::exchange(held, {}));
-    std::fflush(stdout);
+    answer.Write(std::exchange(held, {}));
   };
   callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
     progress.Update(chunk, n_chunks, tokens_done, prompt_tokens);
@@ -120,16 +123,11 @@ void RunSingle(Scheduler& scheduler, BatchInputs& inputs, const RunOptions& opti
   };
   if (!options.model.json) callbacks.text = print;
   callbacks.done = [&](const Completion& completion) {
-    if (options.model.json) {
-      fmt::print("{}\n", CompletionJson(completion, inputs.transport()));
-    } else {
-      fmt::print("\n");
-    }
-    std::fflush(stdout);
+    answer.Write(options.model.json ? CompletionJson(completion, inputs.transport()) + '\n' : "\n");
   };
   scheduler.Submit(std::move(request), std::move(callbacks));
   do {
-    ThrowIfStopped("the answer was not finished; the same command begins it again");
+    ThrowIfStopped(kUnfinished);
   } while (scheduler.Step());
 }
 

@@ -70,13 +70,17 @@ std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& m
 }
 
 // Throws InputError where the file cannot be made: said before any work is done for it.
-std::unique_ptr<NpyWriter> OpenLogits(const std::string& path, int64_t rows, int64_t cols) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error))
-    throw InputError(fmt::format("--logits: {} is a folder, expected a file to be written", path));
+std::unique_ptr<NpyWriter> OpenLogits(const ScoreOptions& options, const LoadedModel& model,
+                                      int64_t rows) {
+  std::vector<NamedFile> others = {ReadBy("--model", model.path()), StandardError(),
+                                   StandardOutput("score")};
+  if (!options.text_file.empty()) others.push_back(ReadBy("--text", options.text_file));
+  if (!options.tokens_file.empty()) others.push_back(ReadBy("--tokens", options.tokens_file));
   try {
-    return std::make_unique<NpyWriter>(path, rows, cols);
-  } catch (const IoError& trouble) {
+    return std::make_unique<NpyWriter>(
+        OutputPlace(options.logits_file, others, [] { ThrowIfStopped(kBeginsAgain); }), rows,
+        model.config().vocab_size);
+  } catch (const InputError& trouble) {
     throw InputError(fmt::format("--logits: {}", trouble.what()));
   }
 }
@@ -97,7 +101,7 @@ int Score(RankGroup& group, const ScoreOptions& options) {
     sizes.max_step_rows = sizes.max_chunk;
     if (!options.logits_file.empty()) {
       sizes.max_gather_rows = kGatherRows;
-      logits = OpenLogits(options.logits_file, n_tokens, model.config().vocab_size);
+      logits = OpenLogits(options, model, n_tokens);
     }
     ThrowIfStopped(kBeginsAgain);
   });

@@ -29,7 +29,15 @@ void CatchStopSignals() {
   action.sa_handler = Remember;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaction(signal, &action, nullptr);
+  sigset_t caught;
+  sigemptyset(&caught);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+    struct sigaction inherited {};
+    if (sigaction(signal, nullptr, &inherited) == 0 && inherited.sa_handler == SIG_IGN) continue;
+    sigaction(signal, &action, nullptr);
+    sigaddset(&caught, signal);
+  }
+  pthread_sigmask(SIG_UNBLOCK, &caught, nullptr);
 }
 
 const char* StopSignalName() {
@@ -40,6 +48,8 @@ const char* StopSignalName() {
       return "SIGTERM";
     case SIGINT:
       return "SIGINT";
+    case SIGHUP:
+      return "SIGHUP";
     default:
       return "SIGUSR1";
   }

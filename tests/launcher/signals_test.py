@@ -187,17 +187,15 @@ class Signals(LauncherCase):
         self.go_on(want, None)
 
     def test_during_loading(self):
-        """The prompts come late, through a pipe: the signal is there before anything is loaded."""
+        """The prompts would come through a pipe: the signal is there before anything is loaded."""
         for ranks in (None, 2):
             with self.subTest(ranks=ranks):
                 pipe = self.path(f"pipe{ranks}")
                 os.mkfifo(pipe)
                 running = Running(self, self.arguments(prompts=pipe), ranks)
-                with open(self.prompts, encoding="utf-8") as file, open(pipe, "w", encoding="utf-8") as end:
+                with open(pipe, "w", encoding="utf-8"):
                     running.process.send_signal(signal.SIGUSR1)  # rank 0 is reading: all have their handlers
-                    time.sleep(0.5)
-                    end.write(file.read())
-                result = running.finish()
+                    result = running.finish()  # without waiting for what is never written
                 self.assertEqual(result.code, 4, str(result))
                 self.assertEqual(result.sentences, ["stopped by SIGUSR1: nothing was begun; the same command goes on"])
                 self.assertNotIn("weights loaded", result.stderr)

@@ -28,12 +28,40 @@ void CatchAndRaise(std::initializer_list<int> signals) {
 TEST(StopSignalDeathTest, IsRememberedAndToldByName) {
   EXPECT_EQ(StopSignalName(), nullptr);
   EXPECT_NO_THROW(ThrowIfStopped("x"));
-  for (const auto& [signal, name] :
-       {std::pair{SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGUSR1, "SIGUSR1"}}) {
+  for (const auto& [signal, name] : {std::pair{SIGTERM, "SIGTERM"},
+                                     {SIGINT, "SIGINT"},
+                                     {SIGHUP, "SIGHUP"},
+                                     {SIGUSR1, "SIGUSR1"}}) {
     EXPECT_EXIT((CatchAndRaise({signal}), ExitByName(name)), testing::ExitedWithCode(0), "");
   }
   EXPECT_EXIT((CatchAndRaise({SIGUSR1, SIGTERM, SIGUSR1}), ExitByName("SIGUSR1")),
               testing::ExitedWithCode(0), "");
+}
+
+// By nohup, or by a shell for what a script starts in the background.
+TEST(StopSignalDeathTest, WhatIsIgnoredAtTheStartStaysIgnored) {
+  for (const int ignored : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+    const auto raise_it = [ignored] {
+      std::signal(ignored, SIG_IGN);
+      CatchAndRaise({ignored, ignored});
+      if (StopSignalName() != nullptr) std::_Exit(1);
+      // The others are still caught.
+      raise(ignored == SIGTERM ? SIGUSR1 : SIGTERM);
+      ExitByName(ignored == SIGTERM ? "SIGUSR1" : "SIGTERM");
+    };
+    EXPECT_EXIT(raise_it(), testing::ExitedWithCode(0), "");
+  }
+}
+
+TEST(StopSignalDeathTest, WhatIsBlockedAtTheStartComesThrough) {
+  const auto raise_it = [] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    CatchAndRaise({SIGTERM});
+    ExitByName("SIGTERM");
+  };
+  EXPECT_EXIT(raise_it(), testing::ExitedWithCode(0), "");
 }
 
 TEST(StopSignalDeathTest, SecondInterruptEndsAtOnce) {
