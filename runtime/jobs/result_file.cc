@@ -86,9 +86,9 @@ void ResultFile::TakeTail(std::string_view tail, int64_t begin_bytes, int64_t li
   kept_bytes_ = begin_bytes + static_cast<int64_t>(text.size());
   if (IsBlank(text)) {
     if (zeros && records_.empty()) Refuse(line_number);
-  } else if (const std::optional<KnownRecord> record = ReadRecord(text)) {
+  } else if (const std::optional<KnownRecord> record = ReadRecord(text); record && !zeros) {
     Note(*record);  // whole but for its line's end
-  } else if (IsTornRecord(text)) {
+  } else if (record || IsTornRecord(text)) {
     kept_bytes_ = begin_bytes;
     spdlog::warn("{}, line {}: a torn record; its request is done again", file_.name(),
                  line_number);

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import termios
 import time
 import unittest
 
@@ -161,10 +163,10 @@ class Touched(Output):
         first, second, third = self.bytes_of(self.output).splitlines(keepends=True)
         for edited in (first.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + first + second, first + b"\n\r\n" + second + b" \n",
                        first + second[:-1], first + second[:40], first + second + third[:-1] + bytes(3000)):
-            for ranks in (None,):
+            with self.subTest(edited=edited):
                 with open(self.output, "wb") as file:
                     file.write(edited)
-                self.assert_done(kvfold(*self.arguments(), ranks=ranks))
+                self.assert_done(kvfold(*self.arguments()))
                 lines = [line for line in self.bytes_of(self.output).decode("utf-8-sig").split("\n") if line.strip()]
                 self.assertEqual([json.loads(line)["id"] for line in lines], want)
 
@@ -226,15 +228,12 @@ class Streams(Output):
     def wait_until_blocked(self, process, pipe):
         """Until nothing more is written to the pipe; what is in it is not read."""
         deadline = time.monotonic() + 40
-        n_bytes = -1
-        while time.monotonic() < deadline:
-            before = n_bytes
-            n_bytes = int.from_bytes(fcntl.ioctl(pipe, 0x541B, b"\0" * 4), "little")  # FIONREAD
-            if n_bytes > 60000 and n_bytes == before:
-                return
+        seen = []
+        while len(seen) < 3 or seen[-3:] != [max(seen[-1], 10000)] * 3:
             self.assertIsNone(process.poll())
+            self.assertLess(time.monotonic(), deadline, seen)
+            seen.append(int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder))
             time.sleep(0.3)
-        self.fail(f"the pipe holds {n_bytes} bytes")
 
     def test_signals_end_what_waits_for_a_pipe(self):
         many = self.many_prompts()
@@ -318,7 +317,7 @@ class Inherited(Output):
         time.sleep(0.5)
         with os.fdopen(ours, encoding="utf-8") as file:
             tokens = json.load(file)
-        self.assertEqual((process.wait(), len(tokens)), (0, 500001), process.stderr.read())
+        self.assertEqual((process.wait(), len(tokens)), (0, 500000), process.stderr.read())
         process.communicate()
 
     def test_limit_of_file_sizes(self):
