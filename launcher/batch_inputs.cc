@@ -41,7 +41,9 @@ BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, in
     if (jobs_.front().error) throw *jobs_.front().error;
   } else {
     std::vector<NamedFile> others = {ReadBy("--prompts", options.prompts),
-                                     ReadBy("--model", model.path()), StandardError()};
+                                     ReadBy("--model", model.path())};
+    // Into "-" the log may go too, where both are sent to one file: neither writes over the other.
+    if (options.output != "-") others.push_back(StandardError());
     if (options.model.json) others.push_back(StandardOutput("--json"));
     results_ = std::make_unique<ResultFile>(OutputPlace(options.output, others, StopWriting),
                                             options.retry_errors, model.transport());

@@ -23,6 +23,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import os
 import sys
 
 LLAMA3_REGEX = (
@@ -220,6 +221,8 @@ def main():
     parser.add_argument("vocabulary", help="tokenizer.model of Llama 3, qwen.tiktoken, or tekken.json")
     parser.add_argument("output", help="tokenizer.json to write")
     arguments = parser.parse_args()
+    if os.path.exists(arguments.output) and os.path.samefile(arguments.vocabulary, arguments.output):
+        parser.error(f"{arguments.output} is the vocabulary itself: name another file to write")
     whole = tokenizer_json(*read_vocabulary(arguments.family, arguments.vocabulary))
     with open(arguments.output, "w", encoding="utf-8") as file:
         json.dump(whole, file, ensure_ascii=False, indent=1)

@@ -154,6 +154,10 @@ class Inputs(Output):
         for logits in ("-", "/dev/stdout"):
             self.assert_refused(kvfold(*self.score_arguments(logits)), "standard output, where score prints")
         self.assertFalse(os.path.exists(self.path("-")))
+        result = self.shell('"$@" > both 2>&1', *self.arguments("-"))  # as a scheduler sends them
+        self.assertEqual(result.code, 0, str(result))
+        records = [line for line in self.bytes_of(self.path("both")).splitlines() if line.startswith(b"{")]
+        self.assertEqual([json.loads(record)["id"] for record in records], IDS)
 
 
 class Touched(Output):
