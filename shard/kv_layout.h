@@ -22,9 +22,12 @@
 // head, and with has_key_bias a key at place t of its block for that plus the block's key bias
 // turned by t positions (as RoPE turns a key at position t). A bias of the key projection may be a
 // hundred times what the text adds to it; left in, it would take up the whole scale. The block
-// holds it as it is at its first position, written with the key of place 0. Unwritten positions are
-// zero bytes or stale: kernels mask them, and stale bytes are never NaN or infinity (only finite
-// values are ever written).
+// holds it as it is at its first position, written with the key of place 0.
+//
+// Unwritten positions are zero bytes or stale: kernels mask them by their scores, whatever those
+// are, and multiply their values by 0. So a V tile and its scales are finite, always: a position
+// and head whose key or value is not finite has a key of NaN (int8: its scale) and a value of
+// zeros, and is NaN for whoever sees it.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +39,8 @@ namespace kvfold {
 
 inline constexpr int64_t kBlockTokens = 128;
 inline constexpr int64_t kRowMajorTiles = 0;  // a KvLayout::interleave
+// From this magnitude on a value is no longer finite once it is rounded to bf16.
+inline constexpr float kRoundsToInfinityInBf16 = 0x1.ffp127f;
 
 // Layers that see the same span of positions.
 struct LayerGroup {

@@ -139,7 +139,8 @@ class Kernels : public KernelSizing {
 
   // qkv: f32 or product_dtype [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v
   // heads. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
-  // view, quantising where the cache does. key_bias: empty where the cache has none.
+  // view, quantising where the cache does; what is not finite as shard/kv_layout.h has it.
+  // key_bias: empty where the cache has none.
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
                           std::span<const SequenceRows> sequences, const KeyBias& key_bias) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 namespace kvfold::cpu {
@@ -39,6 +40,28 @@ float MaxAbs(const float* x, int64_t n) {
   float best = 0.0f;
   for (int64_t i = 0; i < n; ++i) best = std::max(best, std::abs(x[i]));
   return best;
+}
+
+// Whether all are numbers that stay finite where they are rounded to bf16.
+bool AreFinite(const float* x, int64_t n) {
+  bool finite = true;
+  for (int64_t i = 0; i < n; ++i) finite &= std::abs(x[i]) < kRoundsToInfinityInBf16;
+  return finite;
+}
+
+// One value for all elements of a token in a tile: of an int8 tile as its scale.
+void FillElements(const KvLayout& layout, std::byte* tile, const TokenPlace& place, float value,
+                  float* scale) {
+  for (int64_t d = 0; d < layout.head_dim; ++d) {
+    if (layout.dtype == DType::kF32) {
+      reinterpret_cast<float*>(tile)[place.At(d)] = value;
+    } else if (layout.dtype == DType::kBF16) {
+      reinterpret_cast<uint16_t*>(tile)[place.At(d)] = Bf16Bits(value);
+    } else {
+      reinterpret_cast<int8_t*>(tile)[place.At(d)] = 1;
+    }
+  }
+  if (layout.dtype == DType::kI8) *scale = value;
 }
 
 void WriteElements(const KvLayout& layout, std::byte* tile, const TokenPlace& place, const float* x,
@@ -125,6 +148,13 @@ void AppendHead(const KvLayout& layout, std::byte* head, int64_t slot, const flo
                 const float* value) {
   auto* k_scales = reinterpret_cast<float*>(head + layout.k_scales_offset());
   auto* v_scales = reinterpret_cast<float*>(head + layout.v_scales_offset());
+  if (!AreFinite(key, layout.head_dim) || !AreFinite(value, layout.head_dim)) [[unlikely]] {
+    FillElements(layout, head, KeyPlace(layout, slot), std::numeric_limits<float>::quiet_NaN(),
+                 k_scales + slot);
+    FillElements(layout, head + layout.tile_bytes(), ValuePlace(layout, slot), 0.0f,
+                 v_scales + slot);
+    return;
+  }
   WriteElements(layout, head, KeyPlace(layout, slot), key, k_scales + slot);
   WriteElements(layout, head + layout.tile_bytes(), ValuePlace(layout, slot), value,
                 v_scales + slot);

@@ -31,6 +31,9 @@ struct HeadInLanes {
   float high[kRuns][kCount];
 };
 
+// Whether x is a number that stays finite where it is rounded to bf16.
+KVFOLD_DEVICE bool IsFiniteInBf16(float x) { return ptx::Abs(x) < kRoundsToInfinityInBf16; }
+
 KVFOLD_DEVICE int8_t RoundToInt8(float x) {
   const float whole = ptx::RoundToInteger(x);
   return static_cast<int8_t>(whole > 127.0f ? 127.0f : (whole < -127.0f ? -127.0f : whole));
@@ -84,7 +87,8 @@ KVFOLD_DEVICE void SubtractKeyBias(const RopeAppendArgs& args, int64_t row, int 
 
 // Block (x, y): heads of row x, lanes_per_head lanes each: query heads are rotated where they are,
 // key heads rotated into the cache, value heads copied there; into int8 with a scale, such that
-// |x - q scale| <= max|x| / 254.
+// |x - q scale| <= max|x| / 254. What is not finite becomes a key of NaN and a value of zeros
+// (shard/kv_layout.h).
 template <int kCount, typename Qkv>
 KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
   const int64_t row = ptx::BlockX();
@@ -113,7 +117,8 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
                 args.blocks[sequence.table_begin + position / kTokens - sequence.first_block]) +
             args.layer_offset_bytes + kv_head * args.head_bytes;
   }
-  const bool is_biased = args.slot_rope != nullptr && is_cached && !is_value;
+  const bool is_key = is_cached && !is_value;
+  const bool is_biased = is_key && args.slot_rope != nullptr;
   float* const block_bias =
       is_biased && slot == 0 ? reinterpret_cast<float*>(place + 2 * args.tile_bytes) + 2 * kTokens
                              : nullptr;
@@ -121,6 +126,7 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
   using Head = HeadInLanes<kCount>;
   Head x;
   float largest = 0.0f;
+  float odd = 0.0f;  // 1 where a key or its value is not finite
 #pragma unroll
   for (int i = 0; i < Head::kRuns; ++i) {
     const int run = i * lanes + lane;
@@ -128,6 +134,15 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
     const int d = run * kCount;
     LoadRun(data + d, x.low[i]);
     LoadRun(data + half + d, x.high[i]);
+    if (is_key) {
+      float low[kCount], high[kCount];
+      LoadRun(data + args.n_kv_heads * args.head_dim + d, low);
+      LoadRun(data + args.n_kv_heads * args.head_dim + half + d, high);
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) {
+        if (!IsFiniteInBf16(low[j]) || !IsFiniteInBf16(high[j])) odd = 1.0f;
+      }
+    }
     if (!is_value) {
       float cosine[kCount], sine[kCount];
       LoadRun(cosines + d, cosine);
@@ -146,15 +161,26 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
     }
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
+      if (is_key && (!IsFiniteInBf16(x.low[i][j]) || !IsFiniteInBf16(x.high[i][j]))) odd = 1.0f;
+      if (is_value && !IsFiniteInBf16(x.low[i][j])) x.low[i][j] = 0.0f;
+      if (is_value && !IsFiniteInBf16(x.high[i][j])) x.high[i][j] = 0.0f;
       largest = ptx::Max(largest, ptx::Max(ptx::Abs(x.low[i][j]), ptx::Abs(x.high[i][j])));
     }
   }
-  if (args.kv_dtype == DType::kI8) {
-    for (int distance = lanes / 2; distance > 0; distance /= 2) {
-      largest = ptx::Max(largest, ptx::ShuffleXor(largest, distance));
-    }
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    largest = ptx::Max(largest, ptx::ShuffleXor(largest, distance));
+    odd = ptx::Max(odd, ptx::ShuffleXor(odd, distance));
   }
   if (!is_cached) return;
+  if (odd > 0.0f) {
+    largest = ptx::FloatOf(0x7fc00000u);  // NaN; the scale's, of whole numbers that are any
+    const float fill = args.kv_dtype == DType::kI8 ? 0.0f : largest;
+#pragma unroll
+    for (int i = 0; i < Head::kRuns; ++i) {
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) x.low[i][j] = x.high[i][j] = fill;
+    }
+  }
 
   unsigned char* const tile = place + (is_value ? args.tile_bytes : 0);
   const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;

@@ -241,6 +241,40 @@ TEST_P(AttentionTest, LosesNoNan) {
   }
 }
 
+// Nor must a key that is none: it is for those who see it, and for nobody else.
+TEST_P(AttentionTest, KeysOfNanReachThoseThatSeeThemAlone) {
+  struct Case {
+    int64_t prefix, n_tokens, hurt, window;  // hurt: a position
+  };
+  for (const Case& c : {Case{0, 5, 3, 0}, Case{130, 5, 132, 0}, Case{130, 5, 7, 0},
+                        Case{130, 5, 133, 0}, Case{127, 70, 140, 0}, Case{127, 70, 120, 16},
+                        Case{2500, 3, 2501, 0}, Case{2500, 3, 1200, 0}}) {
+    const BatchShape shape{64, kPairs, c.window, {{c.prefix, c.n_tokens}}};
+    const std::vector<SequenceData> whole = MakeSequences(shape, 701);
+    std::vector<SequenceData> hurt = whole;
+    constexpr int64_t kHurtHead = 1;
+    const auto at = static_cast<size_t>(kHurtHead * hurt[0].end() + c.hurt);
+    hurt[0].k_scales[at] = std::numeric_limits<float>::quiet_NaN();
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      const std::vector<float> want = RunAttention(backend(), kv_dtype, shape, whole, {0})[0].out;
+      const std::vector<float> got = RunAttention(backend(), kv_dtype, shape, hurt, {0})[0].out;
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t i = 0; i < got.size(); ++i) {
+        const auto head = static_cast<int64_t>(i / 64) % shape.n_heads();
+        const int64_t position = c.prefix + static_cast<int64_t>(i / 64) / shape.n_heads();
+        const bool sees = shape.kv_head_of[static_cast<size_t>(head)] == kHurtHead &&
+                          position >= c.hurt && (c.window == 0 || position - c.window < c.hurt);
+        ASSERT_EQ(std::isnan(got[i]), sees)
+            << "cache " << DTypeName(kv_dtype) << ", prefix " << c.prefix << ", position "
+            << position << ", head " << head;
+        if (!sees) {
+          ASSERT_EQ(got[i], want[i]);
+        }
+      }
+    }
+  }
+}
+
 KVFOLD_FOR_ALL_IMPLEMENTATIONS(AttentionTest);
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "tests/runtime/kernels/cache_tiles.h"
@@ -294,6 +295,75 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
           for (int64_t slot = 0; slot < kBlockTokens; ++slot) {
             ASSERT_GE(tiles.Key(slot, 0), 127.0f);
             ASSERT_GE(tiles.Value(slot, c.head_dim - 1), 127.0f);
+          }
+        }
+      }
+    }
+  }
+}
+
+// A key of NaN and values of zeros, whichever of the two was odd; what is beside them keeps its
+// bits.
+TEST_P(RopeTest, WhatIsNotFiniteBecomesAKeyOfNan) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  constexpr int64_t kTokens = 4, kHurtToken = 2, kHurtHead = 1, kHeads = 2;
+  for (const int64_t head_dim : {8, 24, 64, 128, 256}) {
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      const KvLayout layout{GroupLayers({0}), kHeads, head_dim, kv_dtype,
+                            kernels().kv_interleave(kv_dtype)};
+      const int64_t cols = 3 * kHeads * head_dim;
+      std::mt19937_64 random(3);
+      const std::vector<float> whole = Normals(random, kTokens * cols);
+      // Elements that stand for numbers: [token][head][key, value][dim].
+      const auto append = [&](const std::vector<float>& rows) {
+        KvPool pool(backend().device(), layout, {1});
+        FillWithStale(backend(), pool);
+        KvCache cache(pool);
+        const PendingChunk chunk = cache.Begin(kTokens);
+        const std::vector<int64_t> positions = {0, 1, 2, 3};
+        const Matrix table = TableOf(positions, head_dim);
+        Matrix qkv(backend(), DType::kF32, kTokens, cols);
+        qkv.Set(rows);
+        const std::vector<int32_t> kv_head_of = {0, 1};
+        const SequenceRows sequence{0, kTokens, cache.View(chunk, 0)};
+        kernels().RopeAppend(qkv.view(), table.view(), {kHeads, kHeads, head_dim, kv_head_of, 1.0f},
+                             {&sequence, 1});
+        backend().device().stream().Synchronize();
+        std::vector<float> held;
+        for (int64_t token = 0; token < kTokens; ++token) {
+          for (int64_t head = 0; head < kHeads; ++head) {
+            const HeadTiles tiles(backend(), sequence.view, 0, head);
+            for (int64_t d = 0; d < head_dim; ++d)
+              held.push_back(tiles.Key(token, d) * tiles.KeyScale(token));
+            for (int64_t d = 0; d < head_dim; ++d)
+              held.push_back(tiles.Value(token, d) * tiles.ValueScale(token));
+          }
+        }
+        return held;
+      };
+      const std::vector<float> want = append(whole);
+      for (const bool value : {false, true}) {
+        for (const int64_t dim : {int64_t{0}, head_dim / 2 + 1, head_dim - 1}) {
+          for (const float odd : {std::numeric_limits<float>::quiet_NaN(), infinity, -infinity,
+                                  std::numeric_limits<float>::max()}) {
+            if (!value && std::isfinite(odd)) continue;  // rotated it may be another
+            SCOPED_TRACE(testing::Message()
+                         << "head_dim " << head_dim << ", cache " << DTypeName(kv_dtype)
+                         << ", value " << value << ", dim " << dim << ", " << odd);
+            std::vector<float> hurt = whole;
+            const int64_t head = kHeads + (value ? kHeads : 0) + kHurtHead;
+            hurt[static_cast<size_t>(kHurtToken * cols + head * head_dim + dim)] = odd;
+            const std::vector<float> got = append(hurt);
+            for (size_t i = 0; i < got.size(); ++i) {
+              const auto at = static_cast<int64_t>(i) / head_dim;  // token, head, key or value
+              if (at / 2 != kHurtToken * kHeads + kHurtHead) {
+                ASSERT_EQ(got[i], want[i]) << i;
+              } else if (at % 2 == 0) {
+                ASSERT_TRUE(std::isnan(got[i])) << "key " << got[i];
+              } else {
+                ASSERT_TRUE(std::isfinite(got[i])) << "value " << got[i];
+              }
+            }
           }
         }
       }
