@@ -1,5 +1,6 @@
 // kvfold bench: how fast this machine folds and decodes, beside what it could do at best.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -195,6 +196,10 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       if (group.pretended()) bytes.KeepFirst();
       peaks = bytes.device_peaks.empty() ? bytes.resident_peaks : bytes.device_peaks;
       if (group.rank() != 0) continue;
+      if (!result.finite) {
+        spdlog::warn(
+            "the logits are not finite numbers: this is the speed of arithmetic on others");
+      }
       runs.push_back(Report(setting, result, ranks, model, bytes, options.decode_tokens));
       runs.back()["ranks"] = group.size();
       runs.back()["pretended"] = group.pretended();

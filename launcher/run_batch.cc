@@ -34,7 +34,7 @@ class Batch {
         // One at a time: results in order.
         while (inputs_.concurrency() == 1 && Step()) {
         }
-        Fail(first);
+        Fail(first.request.id, first.key, *first.error);
         continue;
       }
       std::vector<Scheduler::Submission> submissions;
@@ -61,9 +61,9 @@ class Batch {
     }
     return scheduler_.Step();
   }
-  void Fail(const Job& job) {
-    results_.AppendError(job.request.id, job.key, *job.error);
-    spdlog::warn("request {}: {}", job.request.id, job.error->what());
+  void Fail(const std::string& id, const std::string& key, const Error& error) {
+    results_.AppendError(id, key, error);
+    spdlog::warn("request {}: {}", id, error.what());
     ++n_errors_;
     ++n_done_;
   }
@@ -73,6 +73,10 @@ class Batch {
                                  key = job.key](const Completion& completion) {
       results_.Append(id, key, completion);
       ++n_done_;
+      Tell();
+    };
+    submission.callbacks.failed = [this, id = job.request.id, key = job.key](const Error& error) {
+      Fail(id, key, error);
       Tell();
     };
     submission.callbacks.folded = [this, last = int64_t{0}](int64_t, int64_t,

@@ -47,14 +47,18 @@ class Bench {
     plan.sequences = {{sequence_, begin, n_tokens, n_logit_rows}};
     plan.embeddings.assign(embeddings_.begin(),
                            embeddings_.begin() + n_tokens * engine_.config().hidden);
-    engine_.Run(plan, {});
+    for (const LargestLogit& largest : engine_.Run(plan, {}).largest)
+      finite_ = finite_ && std::isfinite(largest.logit);
   }
+
+  bool finite() const { return finite_; }
 
  private:
   Engine& engine_;
   const BenchOptions& options_;
   std::vector<float> embeddings_;
   int64_t sequence_ = 0;
+  bool finite_ = true;
 };
 
 double Median(std::vector<double> values) {
@@ -98,6 +102,7 @@ BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
     tokens_s.push_back(SecondsSince(start));
   }
   if (!tokens_s.empty()) result.decode_token_s = Median(tokens_s);
+  result.finite = bench.finite();
   return result;
 }
 

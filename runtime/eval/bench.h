@@ -27,6 +27,7 @@ struct BenchResult {
   StepTimings fold;             // of the median fold, this rank's
   double decode_token_s = 0.0;  // median of a token
   Ceilings ceilings;            // medians of what measure_ceilings said; zeros without it
+  bool finite = true;           // whether the logits that were computed are finite numbers
 };
 
 // Inputs are seeded random embeddings of the size of the model's own. Rank 0 plans and broadcasts

@@ -5,16 +5,30 @@
 #include <cmath>
 
 #include "comm/error.h"
+#include "runtime/fold/sampler.h"
 
 namespace kvfold {
 namespace {
 
-// -log softmax(logits)[target], in double.
-double NegativeLogLikelihood(std::span<const float> logits, TokenId target) {
-  const double max = *std::ranges::max_element(logits);
+// -log of the target's probability in the row at `position`.
+double NegativeLogLikelihood(double max, double sum_exp, double target, int64_t position) {
+  const double nll = max + std::log(sum_exp) - target;
+  if (std::isfinite(nll)) return nll;
+  if (std::isfinite(max) && std::isfinite(sum_exp) && !std::isnan(target)) {
+    throw Error(ErrorCode::kFailed,
+                fmt::format("the logits at position {} give the token after it no probability, "
+                            "its logit is {}: there is no likelihood of this text",
+                            position, target));
+  }
+  throw NotNumbersError(position);
+}
+
+// Likewise of a whole row, in double.
+double NegativeLogLikelihood(std::span<const float> logits, TokenId target, int64_t position) {
+  const double max = FindLargest(logits).logit;
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
-  return max + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(target)]);
+  return NegativeLogLikelihood(max, sum, logits[static_cast<size_t>(target)], position);
 }
 
 }  // namespace
@@ -62,15 +76,18 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
     const int64_t scored = std::min(end, n_tokens - 1) - begin;
     const StepResult step_result =
         engine.Run(plan, [&](int64_t row, std::span<const float> logits) {
+          if (row < scored) {
+            chunk_total +=
+                NegativeLogLikelihood(logits, plan.targets[static_cast<size_t>(row)], begin + row);
+          } else if (!std::isfinite(FindLargest(logits).logit)) {
+            throw NotNumbersError(begin + row);
+          }
           callbacks.logits(begin + row, logits);
-          if (row < scored)
-            chunk_total += NegativeLogLikelihood(logits, plan.targets[static_cast<size_t>(row)]);
         });
     if (!step_result.statistics.empty()) {
       for (int64_t row = 0; row < scored; ++row) {
         const RowStats& s = step_result.statistics[static_cast<size_t>(row)];
-        chunk_total += static_cast<double>(s.max) + std::log(static_cast<double>(s.sum_exp)) -
-                       static_cast<double>(s.target);
+        chunk_total += NegativeLogLikelihood(s.max, s.sum_exp, s.target, begin + row);
       }
     }
     plan.releases.clear();

@@ -27,7 +27,9 @@ struct ScoreCallbacks {
 };
 
 // Requires at least two tokens, all within the vocabulary (InputError otherwise), no more than the
-// engine's max_tokens.
+// engine's max_tokens. Throws Error (kFailed) naming the first position whose logits are no numbers
+// (sampler.h), where it is scored or its logits are asked for, or where the next token has no
+// probability at all: no score is ever NaN or infinite.
 ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
                         std::span<const TokenId> tokens, int64_t chunk,
                         const ScoreCallbacks& callbacks);

@@ -148,8 +148,8 @@ StepResult Engine::Logits(const StepPlan& plan, const LogitSink& sink) {
       transformer_.RowStatistics(context_, row, end, targets, out);
     });
   } else if (plan.logit_use == LogitUse::kLargest) {
-    by_tiles(result.largest, [&](int64_t row, int64_t end, std::span<int32_t> out) {
-      transformer_.LargestTokens(context_, row, end, out);
+    by_tiles(result.largest, [&](int64_t row, int64_t end, std::span<LargestLogit> out) {
+      transformer_.LargestLogits(context_, row, end, out);
     });
   } else if (plan.logit_use == LogitUse::kGather) {
     const int64_t tile = std::min(options_.max_gather_rows, options_.max_logit_rows);

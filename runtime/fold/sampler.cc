@@ -4,9 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "comm/error.h"
-#include "runtime/kernels/kernels.h"
-
 namespace kvfold {
 namespace {
 
@@ -49,15 +46,33 @@ uint64_t RequestKey(std::string_view id) {
   return hash;
 }
 
+LargestLogit FindLargest(std::span<const float> logits) {
+  LargestLogit largest;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > largest.logit || std::isnan(logits[i]))
+      largest = {logits[i], static_cast<int32_t>(i)};
+  }
+  return largest;
+}
+
+Error NotNumbersError(int64_t position) {
+  return Error(ErrorCode::kFailed,
+               fmt::format("the logits at position {} are not finite numbers: the weights hold NaN "
+                           "or infinite values, or what is computed from them overflows",
+                           position));
+}
+
+int32_t GreedyToken(const LargestLogit& largest, int64_t position) {
+  if (!std::isfinite(largest.logit)) throw NotNumbersError(position - 1);
+  return largest.column;
+}
+
 int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options,
                     uint64_t request_key, int64_t position) {
   KVFOLD_CHECK(!logits.empty(), "vocab_size", logits.size());
-  // As Kernels::ArgMax finds it, which takes its place where all requests of a step are greedy.
-  LargestLogit largest;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > largest.logit) largest = {logits[i], static_cast<int32_t>(i)};
-  }
-  if (options.temperature == 0.0) return largest.column;
+  const LargestLogit largest = FindLargest(logits);
+  const int32_t greedy = GreedyToken(largest, position);
+  if (options.temperature == 0.0) return greedy;
 
   std::vector<Candidate> candidates;
   candidates.reserve(logits.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "comm/error.h"
@@ -47,11 +48,20 @@ struct Scheduler::Running {
   uint64_t key = 0;
   int64_t fed = 0;  // tokens of prompt and completion that are in the cache
   bool done = false;
+  std::optional<Error> error;  // it failed; then it is done too
   Completion completion;
   std::unique_ptr<StreamDecoder> decoder;
   Clock::time_point started, first_token;
 
   int64_t prompt_tokens() const { return static_cast<int64_t>(request.tokens.size()); }
+  // Of the token to be chosen next.
+  int64_t next_position() const {
+    return prompt_tokens() + static_cast<int64_t>(completion.tokens.size());
+  }
+  void Fail(const Error& trouble) {
+    error = trouble;
+    done = true;
+  }
   // Whether its next token takes a whole row of logits, not only where the largest is.
   bool wants_logits() const { return request.sampling.temperature > 0.0 || callbacks.logits; }
   bool folding() const { return fed < prompt_tokens(); }
@@ -299,17 +309,27 @@ bool Scheduler::Step() {
   }
   const auto start = Clock::now();
   Planned planned = PlanStep();
-  const StepResult result =
-      engine_.Run(planned.plan, [&](int64_t row, std::span<const float> logits) {
-        Running& running = *planned.by_row[static_cast<size_t>(row)];
-        const auto n_new = static_cast<int64_t>(running.completion.tokens.size());
-        const TokenId token = SampleToken(logits, running.request.sampling, running.key,
-                                          running.prompt_tokens() + n_new);
-        if (running.callbacks.logits) running.callbacks.logits(logits);
-        TakeToken(running, token);
-      });
-  for (size_t row = 0; row < result.largest.size(); ++row)
-    TakeToken(*planned.by_row[row], result.largest[row]);
+  const auto take = [this](Running& running, auto&& choose) {
+    TokenId token = 0;
+    try {
+      token = choose();
+    } catch (const Error& error) {
+      return running.Fail(error);
+    }
+    TakeToken(running, token);
+  };
+  const StepResult result = engine_.Run(planned.plan, [&](int64_t row,
+                                                          std::span<const float> logits) {
+    Running& running = *planned.by_row[static_cast<size_t>(row)];
+    if (running.callbacks.logits) running.callbacks.logits(logits);
+    take(running, [&] {
+      return SampleToken(logits, running.request.sampling, running.key, running.next_position());
+    });
+  });
+  for (size_t row = 0; row < result.largest.size(); ++row) {
+    Running& running = *planned.by_row[row];
+    take(running, [&] { return GreedyToken(result.largest[row], running.next_position()); });
+  }
   Account(planned, SecondsSince(start));
 
   for (const Running* running : planned.folded) {
@@ -326,9 +346,18 @@ bool Scheduler::Step() {
     const std::unique_ptr<Running> finished = std::move(*it);
     it = running_.erase(it);
     Release(*finished);
-    if (finished->callbacks.done) finished->callbacks.done(finished->completion);
+    End(*finished);
   }
   return true;
+}
+
+void Scheduler::End(const Running& finished) {
+  if (finished.error) {
+    if (!finished.callbacks.failed) throw *finished.error;
+    finished.callbacks.failed(*finished.error);
+  } else if (finished.callbacks.done) {
+    finished.callbacks.done(finished.completion);
+  }
 }
 
 void Scheduler::Release(const Running& finished) {

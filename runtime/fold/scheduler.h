@@ -63,6 +63,8 @@ class Scheduler {
  public:
   struct Callbacks {
     std::function<void(const Completion&)> done;
+    // In its place where the request's logits are no numbers. Where it is empty, Step throws.
+    std::function<void(const Error&)> failed;
     std::function<void(int64_t chunk, int64_t n_chunks, int64_t tokens_done)>
         folded;  // after every chunk folded for this request; may be empty
     std::function<void(std::string_view piece)>
@@ -92,7 +94,8 @@ class Scheduler {
   // where they have no whole chunk in common or the engine has no sequence for it. Throws as Check
   // does, and then has taken none.
   int64_t SubmitTogether(std::vector<Submission> submissions);
-  // One step over all that run. False where nothing is left to do.
+  // One step over all that run. False where nothing is left to do. A request that fails ends alone
+  // (Callbacks::failed): the others go on.
   bool Step();
 
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
@@ -110,6 +113,7 @@ class Scheduler {
   void Release(const Running& finished);
   void Finish(Running& running, const char* reason);
   void TakeToken(Running& running, TokenId token);
+  void End(const Running& finished);
 
   Engine& engine_;
   EmbeddingSource& embeddings_;

@@ -74,16 +74,16 @@ struct Ceilings {
 
 // By row of LogitStats: over the columns of one rank's shard of the vocabulary.
 struct RowStats {
-  float max = 0.0f;      // -infinity for an empty shard
-  float sum_exp = 0.0f;  // sum of exp(logit - max)
+  float max = 0.0f;      // -infinity for an empty shard, and where all logits are
+  float sum_exp = 0.0f;  // sum of exp(logit - max); NaN where a logit is NaN or +infinity
   float target = 0.0f;   // the target's logit where it is in the shard, else 0
 };
 
-// Of one row of one rank's shard of the vocabulary: the first of its largest logits. NaN is never
-// the largest.
+// Of one row of one rank's shard of the vocabulary: the first of its largest logits, or a NaN where
+// there is one, so that no row is taken for numbers that it does not hold.
 struct LargestLogit {
   float logit = -std::numeric_limits<float>::infinity();
-  int32_t column = 0;  // 0 where no logit is above -infinity
+  int32_t column = 0;  // 0 where no logit is above -infinity; of any of them where one is NaN
 };
 
 // What an implementation of Kernels takes in bytes and types: enough to plan memory before a device

@@ -236,15 +236,16 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
     }
     for (size_t rank = 0; rank < static_cast<size_t>(communicator_.size()); ++rank) {
       const RowStats& part = all_stats_[rank * rows + r];
-      if (part.sum_exp > 0.0f) total.sum_exp += part.sum_exp * std::exp(part.max - total.max);
-      total.target += part.target;  // only one rank has it
+      total.target += part.target;         // only one rank has it
+      if (part.sum_exp == 0.0f) continue;  // an empty shard
+      total.sum_exp += part.sum_exp * std::exp(part.max - total.max);
     }
     out[r] = total;
   }
 }
 
-void Transformer::LargestTokens(StepContext& context, int64_t row_begin, int64_t row_end,
-                                std::span<int32_t> out) {
+void Transformer::LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
+                                std::span<LargestLogit> out) {
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(out.size() == rows, "out", out.size(), "rows", rows);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
@@ -257,11 +258,11 @@ void Transformer::LargestTokens(StepContext& context, int64_t row_begin, int64_t
     LargestLogit largest;
     for (int rank = 0; rank < communicator_.size(); ++rank) {
       const LargestLogit& part = all_largest_[static_cast<size_t>(rank) * rows + r];
-      if (!(part.logit > largest.logit)) continue;
+      if (!(part.logit > largest.logit || std::isnan(part.logit))) continue;
       const auto first = static_cast<int32_t>(plan_.rank(rank).vocab_rows.begin);
       largest = {part.logit, first + part.column};
     }
-    out[r] = largest.column;
+    out[r] = largest;
   }
 }
 

@@ -55,15 +55,15 @@ class Transformer {
   void GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end, std::span<float> out);
 
   // Log-likelihood parts of wanted rows: targets[r] is a token. For every row the largest logit,
-  // the sum of exponentials below it and the target's logit, of the whole vocabulary, on every
-  // rank.
+  // the sum of exponentials below it (NaN where any rank's is) and the target's logit, of the whole
+  // vocabulary, on every rank.
   void RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
                      std::span<const int32_t> targets, std::span<RowStats> out);
 
-  // The token of the first of the largest logits of every row, of the whole vocabulary, on every
-  // rank. Logits stay where they are.
-  void LargestTokens(StepContext& context, int64_t row_begin, int64_t row_end,
-                     std::span<int32_t> out);
+  // The first of the largest logits of every row, of the whole vocabulary, whose column is the
+  // token, on every rank; NaN where any rank holds one. Logits stay where they are.
+  void LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
+                     std::span<LargestLogit> out);
 
  private:
   void StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,

@@ -1,9 +1,13 @@
 """run on one prompt, and the greedy text of every fixture."""
 
 import json
+import math
 import os
+import shutil
 import unittest
 
+from byte_model import byte_model
+from hurt_model import set_weights
 from launcher_case import LLAMA, MODELS, LauncherCase, kvfold, main, read_json, read_json_lines
 
 DEMO = os.environ.get("KVFOLD_DEMO_MODEL")
@@ -59,6 +63,66 @@ class Single(LauncherCase):
     def test_prompt_files_that_are_not_there(self):
         self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt-file", "/no/prompt"), "/no/prompt")
         self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--document", "/no/document"), "/no/document")
+
+
+class NotNumbers(LauncherCase):
+    """Weights that hold NaN or infinity: no text, one sentence that names the position."""
+
+    SAMPLED = ["--temperature", 0.8, "--top-k", 5]
+
+    def setUp(self):
+        super().setUp()
+        self.model = byte_model(self.folder)
+
+    def run_prompt(self, *arguments, ranks=None):
+        return kvfold("run", "--model", self.model, "--prompt", "hello", "--max-new-tokens", 5, *arguments, ranks=ranks)
+
+    def test_one_prompt(self):
+        set_weights(self.model, "model.layers.1.mlp.down_proj.weight", math.nan)
+        for arguments, ranks in [([], None), (["--json"], None), (self.SAMPLED, None), (["--kv-dtype", "int8"], None),
+                                 ([], 2), (self.SAMPLED, 3)]:
+            with self.subTest(arguments=arguments, ranks=ranks):
+                self.assert_refused(self.run_prompt(*arguments, ranks=ranks), "logits at position 4 ", "not finite", code=1)
+
+    def test_anywhere_in_the_model(self):
+        for tensor, row in [("model.layers.0.self_attn.k_proj.weight", None), ("model.layers.0.self_attn.v_proj.weight", 3),
+                            ("model.layers.2.input_layernorm.weight", None), ("model.layers.0.mlp.gate_proj.weight", 159),
+                            ("model.norm.weight", None), ("lm_head.weight", 255), ("lm_head.weight", 0)]:
+            for kv_dtype in ("f32", "bf16", "int8"):
+                with self.subTest(tensor=tensor, row=row, kv_dtype=kv_dtype):
+                    shutil.rmtree(self.model)
+                    byte_model(self.folder)
+                    set_weights(self.model, tensor, math.nan, row)
+                    self.assert_refused(self.run_prompt("--kv-dtype", kv_dtype), "logits at position 4 ", code=1)
+
+    def test_infinity_of_one_token_on_one_rank(self):
+        set_weights(self.model, "lm_head.weight", math.inf, 200)
+        for arguments in ([], self.SAMPLED):
+            for ranks in (None, 3):
+                with self.subTest(arguments=arguments, ranks=ranks):
+                    self.assert_refused(self.run_prompt(*arguments, ranks=ranks), "logits at position 4 ", code=1)
+
+    def test_requests_of_a_batch_fail_alone(self):
+        set_weights(self.model, "model.embed_tokens.weight", math.nan, 7)
+        requests = [{"id": f"r{i}", "tokens": [1, 2, 7 if i % 2 == 1 else 3, 20 + i], "max_new_tokens": 4,
+                     "temperature": 0.7 * (i // 2)} for i in range(5)]
+        prompts = self.write_lines("in.jsonl", requests)
+        output = self.path("out.jsonl")
+        for arguments, ranks in [([], None), (["--concurrency", 3], None), (["--concurrency", 2], 2)]:
+            with self.subTest(arguments=arguments, ranks=ranks):
+                result = kvfold("run", "--model", self.model, "--prompts", prompts, "--output", output, "--json", *arguments,
+                                ranks=ranks)
+                self.assert_done(result)
+                self.assertEqual(self.assert_json(result)["errors"], 2)
+                records = {record["id"]: record for record in read_json_lines(output)}
+                for i in range(5):
+                    record = records[f"r{i}"]
+                    if i % 2 == 1:
+                        self.assertEqual(record["error"]["code"], "failed")
+                        self.assertIn("logits at position 3 ", record["error"]["message"])
+                    else:
+                        self.assertEqual(len(record["tokens"]), record["new_tokens"])
+                os.remove(output)
 
 
 @unittest.skipUnless(DEMO, "KVFOLD_DEMO_MODEL is not set")

@@ -1,8 +1,11 @@
 """score against what transformers computes, plainly and under mpirun."""
 
 import array
+import math
 import os
+import shutil
 
+from hurt_model import set_weights
 from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, main, mean_nll, read_json, read_npy)
 
 LOGIT_TOLERANCE = 1e-4  # the design's; two float32 passes of the fixtures differ from float64 by 1.5e-5
@@ -88,6 +91,21 @@ class Score(LauncherCase):
         quiet = self.score("llama_gqa", "--log-level", "off")
         self.assert_done(quiet)
         self.assertEqual(quiet.stderr, "")
+
+    def test_logits_that_are_no_numbers(self):
+        model = shutil.copytree(LLAMA, self.path("model"))
+        tokens = self.write("t.json", "[1, 2, 3, 7, 5, 6]")
+        out = self.path("logits.npy")
+        set_weights(model, "model.embed_tokens.weight", math.nan, 7)
+        for arguments in ([], ["--json"], ["--chunk", 2], ["--logits", out]):
+            for ranks in (None, 2):
+                with self.subTest(arguments=arguments, ranks=ranks):
+                    result = kvfold("score", "--model", model, "--tokens", tokens, *arguments, ranks=ranks)
+                    self.assert_refused(result, "logits at position 3 ", code=1)
+                    self.assertEqual(sorted(os.listdir(self.folder)), ["model", "t.json"])
+        set_weights(model, "lm_head.weight", math.inf, 255)  # of the last rank's share alone
+        for ranks in (None, 3):
+            self.assert_refused(kvfold("score", "--model", model, "--tokens", tokens, ranks=ranks), "position 0 ", code=1)
 
     def test_two_tokens_are_the_fewest(self):
         result = kvfold("score", "--model", LLAMA, "--tokens", self.write("t.json", "[1, 2]"), "--json", "--chunk", 1)

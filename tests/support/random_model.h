@@ -158,20 +158,22 @@ class RandomCheckpoint : public Checkpoint {
   std::map<std::string, std::vector<float>> values_;
 };
 
-// Another checkpoint, but all elements of tensors whose names end in `suffix` are `value`.
+// Another checkpoint, but all elements of tensors whose names end in `suffix` are `value`; of one
+// row alone where it is given.
 class ConstantTensors : public Checkpoint {
  public:
   // `base` must outlive it.
-  ConstantTensors(const Checkpoint& base, std::string suffix, float value)
-      : base_(base), suffix_(std::move(suffix)), value_(value) {}
+  ConstantTensors(const Checkpoint& base, std::string suffix, float value, int64_t row = -1)
+      : base_(base), suffix_(std::move(suffix)), value_(value), row_(row) {}
   const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
   const TensorInfo* Find(std::string_view name) const override { return base_.Find(name); }
   void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
                  int64_t col_end, float* out) const override {
-    if (tensor.name.ends_with(suffix_)) {
-      std::fill_n(out, (row_end - row_begin) * (col_end - col_begin), value_);
-    } else {
-      base_.ReadBlock(tensor, row_begin, row_end, col_begin, col_end, out);
+    base_.ReadBlock(tensor, row_begin, row_end, col_begin, col_end, out);
+    if (!tensor.name.ends_with(suffix_)) return;
+    const int64_t cols = col_end - col_begin;
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      if (row_ < 0 || row == row_) std::fill_n(out + (row - row_begin) * cols, cols, value_);
     }
   }
   void DropResidentPages() const override { base_.DropResidentPages(); }
@@ -182,6 +184,7 @@ class ConstantTensors : public Checkpoint {
   const Checkpoint& base_;
   std::string suffix_;
   float value_;
+  int64_t row_;
 };
 
 }  // namespace kvfold

@@ -171,7 +171,7 @@ class CpuKernels : public Kernels {
       if (logits.cols == 0) return;
       const float* const x = F32Row(logits, row);
       found.column = static_cast<int32_t>(table_.arg_max(x, logits.cols));
-      if (x[found.column] > found.logit) found.logit = x[found.column];  // unless it is NaN
+      found.logit = x[found.column];
     });
   }
 

@@ -523,7 +523,7 @@ void CudaKernels::ArgMax(ConstTensorView logits, std::span<LargestLogit> largest
     for (int64_t i = 0; i < rows * n_parts; ++i) {
       LargestLogit& found = largest[static_cast<size_t>(begin + i / n_parts)];
       const LargestPart& part = host_largest_[static_cast<size_t>(i)];
-      if (part.logit > found.logit) found = {part.logit, part.column};
+      if (part.logit > found.logit || std::isnan(part.logit)) found = {part.logit, part.column};
     }
   }
 }

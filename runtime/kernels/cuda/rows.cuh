@@ -88,9 +88,11 @@ KVFOLD_DEVICE void LogitStatsBody(const LogitStatsArgs& args) {
     top = ptx::Max(top, ptx::Load(logits + i));
   }
   top = BlockReduce<true>(top);
+  // Where all are -infinity their differences would be NaN, which is for those that hold one.
+  const float from = top == ptx::FloatOf(0xff800000u) ? 0.0f : top;
   float sum = 0.0f;
   for (int64_t i = ptx::ThreadX(); i < args.cols; i += kRowThreads) {
-    sum += ptx::Exp(ptx::Load(logits + i) - top);
+    sum += ptx::Exp(ptx::Load(logits + i) - from);
   }
   sum = BlockReduce<false>(sum);
   if (ptx::ThreadX() != 0) return;
@@ -101,8 +103,9 @@ KVFOLD_DEVICE void LogitStatsBody(const LogitStatsArgs& args) {
              target >= 0 && target < args.cols ? ptx::Load(logits + target) : 0.0f);
 }
 
+// A NaN, once taken, stays.
 KVFOLD_DEVICE void TakeLarger(LargestPart& largest, const LargestPart& other) {
-  if (other.logit > largest.logit ||
+  if (other.logit > largest.logit || other.logit != other.logit ||
       (other.logit == largest.logit && other.column < largest.column)) {
     largest = other;
   }
@@ -121,7 +124,7 @@ KVFOLD_DEVICE void ArgMaxBody(const ArgMaxArgs& args) {
     LoadRun(logits + i, x);
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      if (x[j] > largest.logit) largest = {x[j], i + j};  // no NaN is
+      if (x[j] > largest.logit || x[j] != x[j]) largest = {x[j], i + j};
     }
   }
 #pragma unroll

@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <utility>
 
 #include "tests/support/local_model.h"
 #include "tests/support/random_model.h"
@@ -149,6 +152,67 @@ TEST_F(ScoreTest, TextsThatCannotBeScoredAreRefused) {
   const auto beyond = static_cast<TokenId>(config_.vocab_size);
   EXPECT_THAT(refusal({beyond, 1}), HasSubstr(fmt::format("token id {} is outside", beyond)));
   EXPECT_EQ(refusal({beyond - 1, 0}), "not refused");
+}
+
+// From statistics and from whole rows, whichever rank holds them, in whichever chunk.
+TEST_F(ScoreTest, LogitsThatAreNoNumbersAreRefusedByPosition) {
+  config_.tie_embeddings = false;
+  const RandomCheckpoint base(config_, 8);
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<TokenId> tokens = RandomTokens(config_, 40, 1);
+  const TokenId bad = 5;
+  std::ranges::replace(tokens, bad, bad + 1);
+  const auto refusal = [&](const Checkpoint& checkpoint, int tp_size, int64_t chunk,
+                           bool rows) -> std::string {
+    std::string what = "not refused";
+    LocalModelOptions options = Options(tp_size, chunk);
+    options.checkpoint = &checkpoint;
+    RunLocalModel("random", options, [&](LocalRank& rank) {
+      ScoreCallbacks callbacks;
+      if (rows) {
+        callbacks.logits = [](int64_t, std::span<const float> row) {
+          for (const float logit : row) ASSERT_TRUE(std::isfinite(logit));
+        };
+      }
+      try {
+        const ScoreResult result =
+            ScoreTokens(rank.engine, rank.embeddings, tokens, chunk, callbacks);
+        EXPECT_TRUE(std::isfinite(result.nll));
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kFailed);
+        what = error.what();
+      }
+      EXPECT_FALSE(rank.engine.broken());
+    });
+    return what;
+  };
+  for (const int tp_size : {1, 2, 3}) {
+    for (const bool rows : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} ranks, whole rows {}", tp_size, rows));
+      for (const float odd : {nan, infinity, -infinity}) {
+        for (const int64_t row : {int64_t{0}, config_.vocab_size / 2, config_.vocab_size - 1}) {
+          const ConstantTensors head(base, "lm_head.weight", odd, row);
+          EXPECT_THAT(refusal(head, tp_size, 16, rows), HasSubstr("logits at position 0 "));
+        }
+      }
+      const ConstantTensors embedding(base, "embed_tokens.weight", nan, bad);
+      EXPECT_EQ(refusal(embedding, tp_size, 16, rows), "not refused");
+      for (const int64_t at : {0, 15, 16, 30, 38}) {
+        const TokenId before = std::exchange(tokens[static_cast<size_t>(at)], bad);
+        for (const int64_t chunk : {1, 16, 40}) {
+          EXPECT_THAT(refusal(embedding, tp_size, chunk, rows),
+                      HasSubstr(fmt::format("logits at position {} ", at)));
+        }
+        tokens[static_cast<size_t>(at)] = before;
+      }
+      // The last row scores nothing: only where it is asked for it counts.
+      const TokenId before = std::exchange(tokens.back(), bad);
+      EXPECT_THAT(refusal(embedding, tp_size, 16, rows),
+                  HasSubstr(rows ? "logits at position 39 " : "not refused"));
+      tokens.back() = before;
+    }
+  }
 }
 
 // A full disk, say: the trouble is told when the step is over, and no rank is left waiting.

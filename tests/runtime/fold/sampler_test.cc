@@ -82,6 +82,9 @@ TEST(SamplerTest, VeryLowTemperatureIsGreedyAndOverflowsNothing) {
   const std::vector<float> logits = {-1000.0f, 999.0f, 1000.0f, 0.0f};
   for (int64_t position = 0; position < 1000; ++position)
     EXPECT_EQ(SampleToken(logits, {.temperature = 1e-6}, 1, position), 2);
+  // So low that what is divided by it is infinite.
+  for (const double temperature : {1e-300, 5e-324})
+    EXPECT_EQ(SampleToken(logits, {.temperature = temperature, .top_p = 0.5}, 1, 1), 2);
 }
 
 TEST(SamplerTest, TopKKeepsTheMostLikely) {
@@ -112,6 +115,40 @@ TEST(SamplerTest, TemperatureComesBeforeTopKAndTopKBeforeTopP) {
   // At temperature 0.5 the weights are as 16, 9, 4 and 1: the first has 0.533.
   ExpectDistribution(logits, {.temperature = 0.5, .top_p = 0.5}, {1, 0, 0, 0});
   ExpectDistribution(logits, {.temperature = 0.5, .top_k = 3, .top_p = 0.8}, {16, 9, 0, 0});
+}
+
+// Greedily or not: no token is taken from a row that is no distribution, wherever the odd one is.
+TEST(SamplerTest, LogitsThatAreNoNumbersAreRefusedByPosition) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto refusal = [](const std::vector<float>& logits, double temperature) -> std::string {
+    try {
+      SampleToken(logits, {.temperature = temperature, .top_k = 2, .top_p = 0.9}, 1, 13);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kFailed);
+      return error.what();
+    }
+    return "not refused";
+  };
+  for (const double temperature : {0.0, 1e-9, 1.0}) {
+    for (const float odd : {nan, -nan, infinity}) {
+      for (size_t at = 0; at < 5; ++at) {
+        std::vector<float> logits = {1, -infinity, 3, 2, 0};
+        EXPECT_EQ(refusal(logits, temperature), "not refused");
+        logits[at] = odd;
+        EXPECT_THAT(refusal(logits, temperature), HasSubstr("logits at position 12"));
+      }
+    }
+    EXPECT_THAT(refusal(std::vector<float>(4, nan), temperature), HasSubstr("position 12"));
+    EXPECT_THAT(refusal(std::vector<float>(4, -infinity), temperature), HasSubstr("position 12"));
+  }
+}
+
+// Tokens of no probability never come, and the others keep theirs.
+TEST(SamplerTest, MinusInfinityIsATokenOfNoProbability) {
+  const float none = -std::numeric_limits<float>::infinity();
+  ExpectDistribution({none, 0, none, 0}, {.temperature = 1.0}, {0, 1, 0, 1});
+  ExpectDistribution({none, 0, none, 0}, {.temperature = 1.0, .top_k = 3}, {0, 1, 0, 1});
 }
 
 TEST(SamplerTest, UniformRandomIsUniformOverEveryArgument) {

@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -341,6 +343,135 @@ TEST_F(SchedulerTest, ChunkBeyondTheEnginesStepIsABug) {
   RunLocalModel("random", narrow, [&](LocalRank& rank) {
     EXPECT_THROW(Scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 8}), std::logic_error);
   });
+}
+
+// Requests with a token whose embedding is NaN, before, beside and after others whose blocks of the
+// cache and rows of the workspace they have had: those have what they have alone.
+class NotNumbersTest : public SchedulerTest {
+ protected:
+  static constexpr TokenId kBad = 7;
+
+  NotNumbersTest() {
+    config_.tie_embeddings = false;
+    checkpoint_ = std::make_unique<RandomCheckpoint>(config_, 6);
+    bad_ = std::make_unique<ConstantTensors>(*checkpoint_, "embed_tokens.weight",
+                                             std::numeric_limits<float>::quiet_NaN(), kBad);
+  }
+  // Good ones never see the bad token.
+  Request Ask(size_t i, bool good) const {
+    Request request = Prompt(good ? 9 + 7 * static_cast<int64_t>(i % 3) : 20, 6, i + 1);
+    std::ranges::replace(request.tokens, kBad, kBad + 1);
+    if (!good) request.tokens[17] = kBad;
+    if (i % 2 == 1) request.sampling = {.temperature = 0.8, .seed = i};
+    return request;
+  }
+
+  std::unique_ptr<ConstantTensors> bad_;
+};
+
+TEST_F(NotNumbersTest, ARequestWhoseLogitsAreNoNumbersFailsAlone) {
+  const std::vector<bool> good = {true, false, true, false, false, true, true};
+  for (const int tp_size : {1, 2, 3}) {
+    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      for (const int64_t max_sequences : {1, 2, 3}) {
+        SCOPED_TRACE(fmt::format("tp_size {}, cache {}, {} sequences", tp_size, DTypeName(kv_dtype),
+                                 max_sequences));
+        LocalModelOptions options = Options();
+        options.tp_size = std::min(tp_size, static_cast<int>(config_.n_heads));
+        options.kv_dtype = kv_dtype;
+        options.max_sequences = max_sequences;
+        options.checkpoint = bad_.get();
+        std::vector<std::vector<TokenId>> tokens(good.size());
+        std::vector<std::string> errors(good.size());
+        WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank&) {
+          for (size_t i = 0; i < good.size(); ++i) {
+            Scheduler::Callbacks callbacks;
+            callbacks.done = [&, i](const Completion& done) { tokens[i] = done.tokens; };
+            callbacks.failed = [&, i](const Error& error) { errors[i] = error.what(); };
+            scheduler.Submit(Ask(i, good[i]), callbacks);
+          }
+          while (scheduler.Step()) {
+          }
+        });
+        for (size_t i = 0; i < good.size(); ++i) {
+          if (!good[i]) {
+            EXPECT_THAT(errors[i], HasSubstr("the logits at position 19 are not finite"));
+            EXPECT_TRUE(tokens[i].empty());
+            continue;
+          }
+          EXPECT_EQ(errors[i], "") << "request " << i;
+          std::vector<TokenId> alone;
+          options.max_sequences = 1;
+          WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank&) {
+            scheduler.Submit(Ask(i, true),
+                             {.done = [&](const Completion& done) { alone = done.tokens; }});
+            while (scheduler.Step()) {
+            }
+          });
+          EXPECT_EQ(tokens[i], alone) << "request " << i;
+        }
+      }
+    }
+  }
+}
+
+// A NaN in one rank's share of the vocabulary alone, and what is infinite.
+TEST_F(NotNumbersTest, OneRowOfTheHeadIsEnough) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const int tp_size : {1, 2, 3}) {
+    for (const float odd : {std::numeric_limits<float>::quiet_NaN(), infinity}) {
+      for (const int64_t row : {int64_t{0}, config_.vocab_size - 1}) {
+        for (const double temperature : {0.0, 1.0}) {
+          const ConstantTensors head(*checkpoint_, "lm_head.weight", odd, row);
+          LocalModelOptions options = Options();
+          options.tp_size = std::min(tp_size, static_cast<int>(config_.n_heads));
+          options.checkpoint = &head;
+          WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank& rank) {
+            Request request = Ask(0, true);
+            request.sampling.temperature = temperature;
+            scheduler.Submit(request, {});
+            const auto run = [&] {
+              while (scheduler.Step()) {
+              }
+            };
+            EXPECT_THROW(run(), Error) << tp_size << " ranks, " << odd << " in row " << row;
+            EXPECT_FALSE(rank.engine.broken());
+          });
+        }
+      }
+    }
+  }
+}
+
+// Those that share a prefix that holds the bad token all fail, and the room is given back.
+TEST_F(NotNumbersTest, ASharedPrefixFailsItsRequestsAlone) {
+  LocalModelOptions options = Options();
+  options.max_sequences = 3;
+  options.max_tokens = 90;
+  options.checkpoint = bad_.get();
+  int n_failed = 0;
+  std::vector<TokenId> tokens, alone;
+  WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank&) {
+    std::vector<Scheduler::Submission> together;
+    for (size_t i = 0; i < 3; ++i) {
+      Request request = Ask(0, false);
+      request.id = std::to_string(i);
+      request.tokens[2] = kBad;
+      together.push_back({request, {.failed = [&](const Error&) { ++n_failed; }}});
+    }
+    EXPECT_GT(scheduler.SubmitTogether(together), 0);
+    scheduler.Submit(Ask(2, true), {.done = [&](const Completion& done) { tokens = done.tokens; }});
+    while (scheduler.Step()) {
+    }
+  });
+  EXPECT_EQ(n_failed, 3);
+  WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank&) {
+    scheduler.Submit(Ask(2, true), {.done = [&](const Completion& done) { alone = done.tokens; }});
+    while (scheduler.Step()) {
+    }
+  });
+  EXPECT_FALSE(alone.empty());
+  EXPECT_EQ(tokens, alone);
 }
 
 // Where all are greedy no row of logits is gathered; beside one that wants its rows all of them

@@ -333,6 +333,20 @@ TEST_P(RowsTest, LogitStatsLoseNoNan) {
   }
 }
 
+// What is masked altogether has no sum that is NaN: merged with other shards it is nothing.
+TEST_P(RowsTest, LogitStatsOfNothingButMinusInfinity) {
+  for (const int64_t cols : {1, 16, 40, 300}) {
+    std::vector<float> row(static_cast<size_t>(cols), -kInfinity);
+    const RowStats masked = Stats(1, cols, row, std::vector<int64_t>{0})[0];
+    EXPECT_EQ(masked.max, -kInfinity);
+    EXPECT_LT(masked.sum_exp, 1e-30f) << cols;
+    for (const float odd : {kNan, kInfinity}) {
+      row.back() = odd;
+      EXPECT_TRUE(std::isnan(Stats(1, cols, row, std::vector<int64_t>{0})[0].sum_exp)) << cols;
+    }
+  }
+}
+
 TEST_P(RowsTest, LogitStatsRowsKeepTheirBits) {
   std::mt19937_64 random(6);
   const int64_t rows = 19, cols = 1003;
@@ -396,19 +410,24 @@ TEST_P(RowsTest, ArgMaxAtEveryPlace) {
   for (size_t t = 0; t < places.size(); ++t) EXPECT_EQ(got[t].column, places[t]);
 }
 
-TEST_P(RowsTest, ArgMaxNeverTakesNan) {
-  for (const int64_t cols : {1, 8, 40, 4104}) {
+// A row that holds a NaN is told by one; rows beside it are not touched by that.
+TEST_P(RowsTest, ArgMaxTellsOfANan) {
+  for (const int64_t cols : {1, 8, 40, 4104, 9000}) {
     const auto n = static_cast<size_t>(cols);
     for (const float other : {-kInfinity, -3.0f, kInfinity}) {
-      for (const size_t at : {size_t{0}, n / 2, n - 1}) {
+      for (const size_t at : {size_t{0}, n / 3, n / 2, n - 1}) {
         SCOPED_TRACE(testing::Message() << "other " << other << ", at " << at << " of " << cols);
-        std::vector<float> row(n, kNan);
-        ExpectLargest(Largest(1, cols, row), row, cols);
-        row[at] = other;
-        ExpectLargest(Largest(1, cols, row), row, cols);
-        row.assign(n, other);
-        row[at] = kNan;
-        ExpectLargest(Largest(1, cols, row), row, cols);
+        std::vector<float> rows(3 * n, other);
+        rows[n + at] = kNan;
+        for (size_t i = 2 * n; i < 3 * n; ++i) rows[i] = kNan;
+        if (n > 1) rows[2 * n + at] = other;
+        const std::vector<LargestLogit> got = Largest(3, cols, rows);
+        ExpectLargest({got[0]}, std::span(rows).first(n), cols);
+        for (const size_t row : {size_t{1}, size_t{2}}) {
+          EXPECT_TRUE(std::isnan(got[row].logit)) << "row " << row << " has " << got[row].logit;
+          EXPECT_GE(got[row].column, 0);
+          EXPECT_LT(got[row].column, cols);
+        }
       }
     }
   }

@@ -71,6 +71,8 @@ void MaxSumExp(const float* x, int64_t n, float* max, float* sum) {
     best = ReduceMax(vector_best);
   }
   for (; i < n; ++i) best = Larger(best, x[i]);
+  // Where all are -infinity their differences would be NaN, which is for those that hold one.
+  const float from = best == -__builtin_inff() ? 0.0f : best;
   // A vocabulary has 1e5 terms of one sign: summed in f32 throughout, what each addition rounds off
   // adds up to 1e-5 of the sum. Short runs go into f32, runs into double.
   constexpr int64_t kRun = 16 * kLanes;
@@ -78,13 +80,20 @@ void MaxSumExp(const float* x, int64_t n, float* max, float* sum) {
   for (i = 0; i + kLanes <= n;) {
     F32v run{};
     for (const int64_t end = Smaller(i + kRun, n / kLanes * kLanes); i < end; i += kLanes) {
-      run += Exp2<5>((Load(x + i) - best) * kLog2E);
+      run += Exp2<5>((Load(x + i) - from) * kLog2E);
     }
     total += static_cast<double>(ReduceAdd(run));
   }
-  for (; i < n; ++i) total += static_cast<double>(Exp2<5>(Splat((x[i] - best) * kLog2E))[0]);
+  for (; i < n; ++i) total += static_cast<double>(Exp2<5>(Splat((x[i] - from) * kLog2E))[0]);
   *max = best;
   *sum = static_cast<float>(total);
+}
+
+// The first NaN of x[0, n), or n.
+int64_t FirstNan(const float* x, int64_t n) {
+  int64_t i = 0;
+  while (i < n && x[i] == x[i]) ++i;
+  return i;
 }
 
 int64_t ArgMax(const float* x, int64_t n) {
@@ -93,16 +102,18 @@ int64_t ArgMax(const float* x, int64_t n) {
   int64_t i = 0;
   if (n >= kLanes) {
     F32v tops = Splat(best);
-    I32v places{}, here;
+    I32v places{}, here, nans{};
     for (int lane = 0; lane < kLanes; ++lane) here[lane] = lane;
     for (; i + kLanes <= n; i += kLanes) {
       const F32v candidates = Load(x + i);
       const I32v larger = candidates > tops;
+      nans |= candidates != candidates;
       tops = larger ? candidates : tops;
       places = larger ? here : places;
       here += kLanes;
     }
     for (int lane = 0; lane < kLanes; ++lane) {
+      if (nans[lane] != 0) return FirstNan(x, n);
       if (tops[lane] > best || (tops[lane] == best && places[lane] < at)) {
         best = tops[lane];
         at = places[lane];
@@ -110,6 +121,7 @@ int64_t ArgMax(const float* x, int64_t n) {
     }
   }
   for (; i < n; ++i) {
+    if (x[i] != x[i]) return i;
     if (x[i] > best) {
       best = x[i];
       at = i;
