@@ -1,11 +1,10 @@
 // kvfold info: what this build is and what it finds here. MPI is never started.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "comm/cuda/cuda_backend.h"
+#include "comm/device/host_limits.h"
 #include "comm/mpi/mpi_communicator.h"
 #include "launcher/commands.h"
 #include "launcher/report.h"
@@ -40,8 +39,9 @@ std::string LibraryText(const CudaLibraryInfo& library) {
 
 int InfoCommand(bool json) {
   const std::string isa(CpuIsaName(DetectCpuIsa()));
-  const unsigned threads = std::thread::hardware_concurrency();
-  const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  // What this process may use, which in a container is less than there is.
+  const int threads = AvailableCores();
+  const int64_t memory = AvailableMemoryBytes();
   const CudaProbe cuda = ProbeCuda();
   const CudaLibraryInfo nccl = FindNccl();
   const CudaLibraryInfo cublas = FindCublasLt();
@@ -64,7 +64,7 @@ int InfoCommand(bool json) {
     return 0;
   }
   fmt::print("kvfold   {}\n", KVFOLD_VERSION);
-  fmt::print("device   cpu, {}, {} threads, {}\n", isa, threads, FormatBytes(memory));
+  fmt::print("device   cpu, {}, {}, {}\n", isa, Count(threads, "thread"), FormatBytes(memory));
   for (const CudaGpu& gpu : cuda.gpus) {
     fmt::print("device   cuda {}, {}, {}, compute capability {}.{}, {} multiprocessors, {}\n",
                gpu.ordinal, gpu.name, gpu.uuid, gpu.major, gpu.minor, gpu.n_multiprocessors,

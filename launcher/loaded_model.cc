@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <numeric>
 
 #include "comm/cuda/cuda_backend.h"
-#include "comm/device/thread_pool.h"
+#include "comm/device/host_limits.h"
 #include "comm/heartbeat/addresses.h"
 #include "comm/heartbeat/judge.h"
 #include "launcher/agreement.h"
@@ -108,6 +109,7 @@ void LoadedModel::Load(EngineOptions engine_options) {
                    engine_options.max_tokens, config_.max_positions);
     }
   }
+  RunTogether(communicator, [&] { CheckMemoryLimit(); });
   const auto start = std::chrono::steady_clock::now();
   RankProgress& progress = communicator.progress();
   double load_s = 0.0;
@@ -156,6 +158,37 @@ void LoadedModel::Load(EngineOptions engine_options) {
                    FormatBytes(device_->measured_reserved_bytes()),
                    FormatBytes(kEstimatedCudaReservedBytes));
     }
+  }
+}
+
+void LoadedModel::CheckMemoryLimit() const {
+  const std::optional<int64_t> limit = MemoryLimitBytes();
+  if (!limit || device_->kind() != DeviceKind::kCpu) return;
+  // Of the ranks on this host at least: exact where all are here, since which are is not known.
+  const size_t n_here = group_.pretended() ? 1 : static_cast<size_t>(group_.host_size());
+  const auto at_least = [&](const auto& bytes_of) {
+    std::vector<int64_t> bytes;
+    for (const RankMemory& rank : planned_) bytes.push_back(bytes_of(rank));
+    std::ranges::sort(bytes);
+    return std::accumulate(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n_here),
+                           int64_t{0});
+  };
+  const int64_t touched =
+      at_least([](const RankMemory& rank) { return rank.weights_bytes + rank.workspace_bytes; });
+  const std::string here = n_here == 1 ? "here" : fmt::format("for the {} ranks here", n_here);
+  if (touched > *limit) {
+    throw CapacityError(fmt::format(
+        "weights and workspace take {} {}, the control group of this process (its container or "
+        "job) is limited to {} of memory",
+        FormatBytes(touched), here, FormatBytes(*limit)));
+  }
+  // Pages of the cache are taken as they are filled, and a text may end before it is full.
+  const int64_t all = at_least([](const RankMemory& rank) { return rank.total_bytes(); });
+  if (all > *limit && is_first()) {
+    spdlog::warn(
+        "with a full cache {} are planned {}, the control group of this process (its container or "
+        "job) is limited to {} of memory and will end it then",
+        FormatBytes(all), here, FormatBytes(*limit));
   }
 }
 

@@ -69,6 +69,9 @@ class LoadedModel {
 
  private:
   std::vector<int64_t> GatherBytes(int64_t mine);
+  // Throws CapacityError where this host's ranks will touch more memory than their container has:
+  // the kernel would end them without a word.
+  void CheckMemoryLimit() const;
 
   RankGroup& group_;
   ModelOptions options_;

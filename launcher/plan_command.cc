@@ -1,12 +1,12 @@
 // kvfold plan: what each rank would hold, from the config or the file's head alone. MPI is never
 // started.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "comm/device/host_limits.h"
 #include "launcher/commands.h"
 #include "launcher/loaded_model.h"
 #include "launcher/report.h"
@@ -16,12 +16,6 @@
 #include "runtime/kernels/dense_sizing.h"
 
 namespace kvfold {
-namespace {
-
-int64_t MachineMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE); }
-
-}  // namespace
-
 int PlanCommand(const PlanOptions& options) {
   const ModelOptions& model = options.model;
   const std::filesystem::path path = ResolveModel(model.model);
@@ -36,7 +30,7 @@ int PlanCommand(const PlanOptions& options) {
   const bool this_machine =
       model.device == "cpu" || (model.device == "auto" && options.device_memory.empty());
   const int64_t device_bytes = options.device_memory.empty()
-                                   ? MachineMemory() / options.ranks
+                                   ? AvailableMemoryBytes() / options.ranks
                                    : ParseBytes("--device-memory", options.device_memory);
   std::unique_ptr<CpuDevice> device;
   std::unique_ptr<KernelSizing> sizing;

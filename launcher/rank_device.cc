@@ -9,6 +9,7 @@
 
 #include "comm/cuda/cuda_backend.h"
 #include "comm/device/cpu_device.h"
+#include "comm/device/host_limits.h"
 #include "comm/heartbeat/addresses.h"
 #include "launcher/agreement.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"

@@ -1,7 +1,5 @@
 #include "comm/device/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -10,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/device/host_limits.h"
 #include "comm/device/spin.h"
 #include "comm/error.h"
 
@@ -185,14 +184,6 @@ void ThreadPool::Run(int64_t n_items, Function function, void* context) {
     state.failed.store(false, std::memory_order_relaxed);
     std::rethrow_exception(std::exchange(state.exception, nullptr));
   }
-}
-
-int AvailableCores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  // Fails only on hosts with more cores than a cpu_set_t holds (1024).
-  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return std::max(1, CPU_COUNT(&cores));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace kvfold

@@ -18,7 +18,7 @@ namespace kvfold {
 class ThreadPool {
  public:
   // Requires n_threads >= 1. Without a spin budget: 100 us, or 0 where this process has fewer cores
-  // (by its affinity mask) than the pool has threads, since a thread that spins then keeps another
+  // (host_limits.h) than the pool has threads, since a thread that spins then keeps another
   // from its work. Several ranks on one host cannot know of each other here: whoever does passes 0
   // when all their threads together are more than the cores. Throws CapacityError where the system
   // refuses a thread.
@@ -53,8 +53,5 @@ class ThreadPool {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Cores that this process may run on, by its affinity mask; at least 1.
-int AvailableCores();
 
 }  // namespace kvfold

@@ -11,6 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include "comm/device/host_limits.h"
+
 namespace kvfold {
 namespace {
 

@@ -74,6 +74,14 @@ def kvfold(*arguments, ranks=None, **options):
     return start([*mpi, KVFOLD, *map(str, arguments)], **options)
 
 
+def with_mounts(script, *arguments, ranks=None, **options):
+    """kvfold where `script` of the shell has mounted something, seen by nobody else. Skips where that is not allowed."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        raise unittest.SkipTest("no mount namespace to be had here")
+    mpi = [] if ranks is None else [MPIRUN, "-n", str(ranks), *MPI_ARGUMENTS]
+    return start(["unshare", "-m", "sh", "-ec", script + '\nexec "$@"', "sh", *mpi, KVFOLD, *map(str, arguments)], **options)
+
+
 def running_with(word):
     """Processes that have `word` in their command line."""
     found = []

@@ -5,7 +5,7 @@ import os
 import shutil
 import unittest
 
-from launcher_case import LLAMA, LauncherCase, kvfold, main
+from launcher_case import LLAMA, LauncherCase, kvfold, main, with_mounts
 
 GIB = 1 << 30
 LARGE = ["plan", "--model", "llama-3.1-70b", "--device-memory", "40GiB", "--tokens", 131072]
@@ -92,7 +92,7 @@ class Plan(LauncherCase):
         self.assertIn(kvfold(*LARGE, "--ranks", 64).code, (0, 3))
 
     def test_nonsense(self):
-        for text in ("nonsense", "40", "-1GiB", "40 GiB", "40GiBs", "", "nan", "inf", "1e400GiB"):
+        for text in ("nonsense", "40", "-1GiB", "40  GiB", "40GiBs", "", "nan", "inf", "1e400GiB"):
             with self.subTest(text=text):
                 result = kvfold("plan", "--model", "llama-3.1-70b", f"--device-memory={text}")
                 if text == "40":  # 40 bytes
@@ -101,6 +101,28 @@ class Plan(LauncherCase):
                     self.assert_refused(result, "--device-memory")
         self.assert_refused(kvfold("plan", "--model", "llama-3.1-70b", "--tokens", 0), "--tokens")
         self.assert_refused(kvfold("plan", "--model", "llama-3.1-70b", "--ranks", 0), "--ranks")
+
+    def test_a_containers_limits_count(self):
+        def limits(cpu, memory):
+            return f"mount -t tmpfs tmpfs /sys/fs/cgroup; echo '{cpu} 100000' > /sys/fs/cgroup/cpu.max; " \
+                   f"echo {memory} > /sys/fs/cgroup/memory.max"
+        result = with_mounts(limits(50000, 3 << 28), "info", "--json")
+        self.assert_done(result)
+        (cpu, *_) = self.assert_json(result)["devices"]
+        self.assertEqual((cpu["threads"], cpu["memory_bytes"]), (1, 3 << 28))
+        plan = self.assert_json(with_mounts(limits(50000, 3 << 28), "plan", "--model", LLAMA, "--ranks", 2, "--json"))
+        self.assertEqual(plan["device_bytes"], 3 << 27)
+        tokens = self.write("t.json", "[1, 2, 3]")
+        score = ["score", "--model", LLAMA, "--tokens", tokens]
+        result = with_mounts(limits(50000, 3 << 28), *score)
+        self.assert_done(result)
+        self.assertIn(", 1 thread;", result.stderr)
+        self.assert_refused(with_mounts(limits("max", 1 << 20), *score), "1.00 MiB", "control group", code=3)
+        self.assert_refused(with_mounts(limits("max", 5 << 18), *score, ranks=2), "2 ranks", "1.25 MiB", code=3)
+        result = with_mounts(limits("max", 8 << 20), *score, "--max-tokens", 100000)
+        self.assert_done(result)
+        self.assertEqual(result.stderr.count("8.00 MiB"), 1, str(result))
+        self.assertNotIn("control group", with_mounts(limits("max", "max"), *score).stderr)
 
     def test_unknown_name_lists_the_names(self):
         self.assert_refused(kvfold("plan", "--model", "llama-9"), "llama-9", "llama-3.1-8b", "llama-3.1-70b", "qwen2.5-7b")
