@@ -112,7 +112,6 @@ class MpiCommunicator : public Communicator {
 
   void Close() override {
     if (communicator_ == MPI_COMM_NULL) return;
-    if (window_sum_) window_sum_->Close();
     window_sum_.reset();
     message_sum_.reset();
     CheckMpi(MPI_Comm_free(&communicator_), "MPI_Comm_free", rank_);

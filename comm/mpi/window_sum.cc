@@ -1,14 +1,12 @@
 #include "comm/mpi/window_sum.h"
 
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <thread>
 
+#include "comm/device/host_limits.h"
 #include "comm/device/spin.h"
 #include "comm/error.h"
 #include "comm/mpi/mpi_check.h"
@@ -45,44 +43,12 @@ WindowSum::WindowSum(MPI_Comm communicator, int rank, int size)
       size_(size),
       // With more ranks than processors a rank that spins keeps the one that it waits for from
       // running.
-      spin_budget_(size > sysconf(_SC_NPROCESSORS_ONLN) ? microseconds{0} : kSpinBudget),
+      spin_budget_(size > HostCores() ? microseconds{0} : kSpinBudget),
+      memory_(communicator, rank, size, sizeof(Head) + 2 * kInputBytes),
       heads_(size),
       inputs_(size) {
-  void* own = nullptr;
-  const MPI_Aint part_bytes = alignof(Head) + sizeof(Head) + 2 * kInputBytes;
-  int code = MPI_Win_allocate_shared(part_bytes, 1, MPI_INFO_NULL, communicator, &own, &window_);
-  const int was_refused = code != MPI_SUCCESS;
-  int any_refused = 0;
-  CheckMpi(MPI_Allreduce(&was_refused, &any_refused, 1, MPI_INT, MPI_MAX, communicator),
-           "agreeing on the shared window (MPI_Allreduce)", rank);
-  if (any_refused) {
-    throw CommError(fmt::format("no shared window of {} bytes a rank on rank {}: {}", part_bytes,
-                                rank, was_refused ? MpiErrorText(code) : "refused elsewhere"));
-  }
-  MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN);
-  for (int r = 0; r < size; ++r) {
-    MPI_Aint bytes = 0;
-    int unit = 0;
-    void* base = nullptr;
-    CheckMpi(MPI_Win_shared_query(window_, r, &bytes, &unit, &base), "MPI_Win_shared_query", rank);
-    // MPI aligns a part to 8 bytes only. Mappings begin on pages, so the place of a part in its
-    // line, and with it the head's, is the same in every process.
-    size_t room_bytes = static_cast<size_t>(bytes);
-    if (std::align(alignof(Head), sizeof(Head) + 2 * kInputBytes, base, room_bytes) == nullptr) {
-      throw CommError(fmt::format("the shared window's part of rank {} has {} bytes, expected {}",
-                                  r, bytes, part_bytes));
-    }
-    heads_[r] = r == rank ? new (base) Head{} : static_cast<Head*>(base);
-  }
-  // One epoch for the window's whole life; order and visibility come from the arrivals.
-  CheckMpi(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "MPI_Win_lock_all", rank);
-  CheckMpi(MPI_Win_sync(window_), "MPI_Win_sync", rank);
-  CheckMpi(MPI_Barrier(communicator), "MPI_Barrier", rank);  // all heads are in place
-}
-
-void WindowSum::Close() {
-  CheckMpi(MPI_Win_unlock_all(window_), "MPI_Win_unlock_all", rank_);
-  CheckMpi(MPI_Win_free(&window_), "MPI_Win_free", rank_);
+  // Pages of zeros are heads already: of no arrivals.
+  for (int r = 0; r < size; ++r) heads_[r] = reinterpret_cast<Head*>(memory_.part(r));
 }
 
 void WindowSum::Run(float* view, int64_t n_elements) {

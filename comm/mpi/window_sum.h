@@ -1,5 +1,5 @@
 // comm/mpi/window_sum.h: the sum over ranks in rank order through memory that all ranks of one host
-// share (an MPI window, which MPI cleans up whatever becomes of the ranks).
+// share (comm/mpi/shared_memory.h: the window).
 //
 // A turn sums one piece of the view. Each rank copies its input into its own part of the window and
 // arrives. Few elements: every rank adds all inputs itself, and is done. Many: every rank adds its
@@ -15,19 +15,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/mpi/shared_memory.h"
+
 namespace kvfold::internal {
 
 class WindowSum {
  public:
   // Collective; all ranks of `communicator` must be on one host. Throws CommError, on every rank or
-  // none, where MPI does not grant the window. Borrows `communicator`, which outlives it.
+  // none, where they cannot have the memory. Borrows `communicator`, which outlives it.
   WindowSum(MPI_Comm communicator, int rank, int size);
   WindowSum(const WindowSum&) = delete;
   WindowSum& operator=(const WindowSum&) = delete;
 
   // Throws ShapeError on every rank if the ranks bring different numbers of elements.
   void Run(float* view, int64_t n_elements);
-  void Close();  // collective; the last call
 
  private:
   // One rank's part of the window: this line, then two inputs of kPieceElements each.
@@ -46,8 +47,8 @@ class WindowSum {
   MPI_Comm communicator_;
   int rank_;
   int size_;
-  MPI_Win window_ = MPI_WIN_NULL;
   std::chrono::nanoseconds spin_budget_;
+  SharedMemory memory_;
   std::vector<Head*> heads_;          // [size]
   std::vector<const float*> inputs_;  // [size]
   uint64_t n_arrivals_ = 0;           // of this rank

@@ -8,14 +8,19 @@
 #include "comm/mpi/mpi_communicator.h"
 
 #include <fmt/format.h>
+#include <mpi.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "comm/error.h"
+#include "comm/mpi/shared_memory.h"
 #include "tests/comm/collective_properties.h"
 
 namespace kvfold {
@@ -62,6 +67,50 @@ std::string WindowRefusesDifferentSizes(Communicator& c) {
   return wrong;
 }
 
+// Memory that all ranks map: zeros at first, what one writes all see, and where it cannot be had
+// all ranks are told.
+std::string SharedMemoryIsSharedOrRefused(Communicator& c) {
+  std::string wrong;
+  const std::vector<std::vector<std::string>> kinds = {
+      {""}, {"/dev/shm"}, {"/tmp"}, {"/no/such/folder", "/proc", ""}};
+  for (const auto& places : kinds) {
+    for (const int64_t bytes : {int64_t{1}, int64_t{4096}, int64_t{600'000}}) {
+      const internal::SharedMemory memory(MPI_COMM_WORLD, c.rank(), c.size(), bytes, places);
+      const auto holds = [&](int rank, int value) {
+        return std::all_of(memory.part(rank), memory.part(rank) + bytes,
+                           [&](std::byte at) { return std::to_integer<int>(at) == value; });
+      };
+      for (int rank = 0; rank < c.size(); ++rank) {
+        if (!holds(rank, 0)) wrong += fmt::format("{} bytes are no zeros; ", bytes);
+      }
+      c.Barrier();
+      std::memset(memory.part(c.rank()), c.rank() + 1, static_cast<size_t>(bytes));
+      c.Barrier();
+      for (int rank = 0; rank < c.size(); ++rank) {
+        if (!holds(rank, rank + 1)) wrong += fmt::format("part {} is not seen; ", rank);
+      }
+      c.Barrier();
+    }
+  }
+  for (const auto& entry : std::filesystem::directory_iterator("/tmp")) {
+    // Its name has the process that made it: those of other jobs are theirs.
+    if (entry.path().filename().string().starts_with(fmt::format("kvfold-{}-", getpid())))
+      wrong += fmt::format("{} is left; ", entry.path().string());
+  }
+  for (const auto& [bytes, place] : {std::pair<int64_t, std::string>{int64_t{1} << 50, "/dev/shm"},
+                                     {1, "/no/such/folder"},
+                                     {1, "/proc"}}) {
+    bool refused = false;
+    try {
+      internal::SharedMemory(MPI_COMM_WORLD, c.rank(), c.size(), bytes, {place});
+    } catch (const CommError&) {
+      refused = true;
+    }
+    if (!refused) wrong += fmt::format("{} bytes in \"{}\" were not refused; ", bytes, place);
+  }
+  return wrong;
+}
+
 // Every rank's text on every rank, so that rank 0 can print and all agree on the exit code.
 int Report(Communicator& c, const std::string& what, const std::string& wrong) {
   constexpr size_t kTextBytes = 512;
@@ -90,6 +139,7 @@ int CheckAll(MpiSession& session) {
       ++n_checked;
     }
     if (variant.options.sum == MpiOptions::Sum::kWindow) {
+      n_failed += Report(*c, "SharedMemoryIsSharedOrRefused", SharedMemoryIsSharedOrRefused(*c));
       n_failed += Report(*c, "WindowRefusesDifferentSizes", WindowRefusesDifferentSizes(*c));
     }
     std::string wrong;

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from hurt_model import set_weights
-from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, main, mean_nll, read_json, read_npy)
+from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, main, mean_nll, read_json, read_npy, with_mounts)
 
 LOGIT_TOLERANCE = 1e-4  # the design's; two float32 passes of the fixtures differ from float64 by 1.5e-5
 # The mean of 179 log-likelihoods, each of which is within twice the logits' own error.
@@ -72,6 +72,18 @@ class Score(LauncherCase):
             with self.subTest(ranks=ranks, chunk=chunk):
                 self.assert_matches("llama_gqa", "--chunk", chunk, chunk=chunk, ranks=ranks)
         self.assert_matches("llama_gqa", "--attention", "full", chunk=self.reference["llama_gqa"][0], ranks=2)
+
+    def test_where_shared_memory_is_small(self):
+        score = ["score", "--model", LLAMA, "--tokens", self.write("t.json", "[1, 2, 3, 4]"), "--json", "--dtype", "f32"]
+        want = self.assert_json(kvfold(*score, ranks=2))["nll"]
+        mount = "mount -t tmpfs -o size=1m{} tmpfs /dev/shm"
+        for script, warned in [(mount.format(""), 1), (mount.format("") + "; head -c 1040000 /dev/zero > /dev/shm/full", 1),
+                               (mount.format(",ro"), 0)]:  # what cannot be written to MPI does not use
+            with self.subTest(script=script):
+                result = with_mounts(script, *score, ranks=2)
+                self.assert_done(result)
+                self.assertEqual(self.assert_json(result)["nll"], want)
+                self.assertEqual(result.stderr.count("they talk over TCP"), warned, str(result))
 
     def test_one_rank_under_mpirun_is_a_plain_start(self):
         plain = self.assert_json(self.score("llama_gqa", "--json"))
