@@ -5,18 +5,51 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
+#include <optional>
 #include <string_view>
 
 #include "comm/error.h"
+#include "models/quoted.h"
 
 namespace kvfold {
 
 namespace {
 
-// Validators that leave the help's first column to the type's name.
+// Validators that leave the help's first column to the type's name. Those of numbers read the text
+// as it was given, before it is converted: what does not fit its type would become another number,
+// and what follows a number would be dropped.
+
+// The whole of `text` as a number, if that is what it is and its type holds it.
+template <typename Number>
+std::optional<Number> ParseWhole(std::string_view text) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
 template <typename Number>
 CLI::Validator Between(Number least, Number most) {
-  return CLI::Range(least, most).description("");
+  return CLI::Validator(
+      [least, most](const std::string& text) -> std::string {
+        const std::optional<Number> value = ParseWhole<Number>(text);
+        if (value && *value >= least && *value <= most) return {};
+        return fmt::format("{} is not a whole number from {} to {}", Quoted(text), least, most);
+      },
+      "");
+}
+
+// A finite number for which `fits` holds; `expected` says which those are.
+CLI::Validator FiniteNumber(bool (*fits)(double), const char* expected) {
+  return CLI::Validator(
+      [fits, expected](const std::string& text) -> std::string {
+        const std::optional<double> value = ParseWhole<double>(text);
+        if (value && std::isfinite(*value) && fits(*value)) return {};
+        return fmt::format("{} is not a number {}", Quoted(text), expected);
+      },
+      "");
 }
 
 CLI::Validator OneOf(const std::vector<std::string>& names) {
@@ -106,14 +139,21 @@ void AddRunOptions(CLI::App& app, RunOptions& options) {
   app.add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most")
       ->check(Between(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
-  app.add_option("--temperature", options.sampling.temperature, "0: greedy")->capture_default_str();
+  app.add_option("--temperature", options.sampling.temperature, "0: greedy")
+      ->check(FiniteNumber([](double value) { return value >= 0.0; }, "of at least 0"))
+      ->capture_default_str();
   app.add_option("--top-k", options.sampling.top_k,
                  "Sample among so many most likely tokens; 0: all")
+      ->check(Between(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p,
                  "Sample among the fewest tokens whose probability reaches this")
+      ->check(FiniteNumber([](double value) { return value > 0.0 && value <= 1.0; },
+                           "of more than 0 and at most 1"))
       ->capture_default_str();
-  app.add_option("--seed", options.sampling.seed, "Of the random numbers")->capture_default_str();
+  app.add_option("--seed", options.sampling.seed, "Of the random numbers")
+      ->check(Between(uint64_t{0}, std::numeric_limits<uint64_t>::max()))
+      ->capture_default_str();
   app.add_option("--concurrency", options.concurrency, "Requests that fold and decode together")
       ->check(Between(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
@@ -188,28 +228,40 @@ void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options) {
 
 int64_t ParseBytes(const std::string& option, const std::string& text) {
   static constexpr struct {
-    std::string_view suffix;
+    std::string_view suffix;  // in small letters
     double factor;
   } kUnits[] = {{"", 1.0},
-                {"B", 1.0},
-                {"KB", 1e3},
-                {"MB", 1e6},
-                {"GB", 1e9},
-                {"TB", 1e12},
-                {"KiB", 1024.0},
-                {"MiB", 1048576.0},
-                {"GiB", 1073741824.0},
-                {"TiB", 1099511627776.0}};
+                {"b", 1.0},
+                {"kb", 1e3},
+                {"mb", 1e6},
+                {"gb", 1e9},
+                {"tb", 1e12},
+                {"k", 1024.0},
+                {"m", 1048576.0},
+                {"g", 1073741824.0},
+                {"t", 1099511627776.0},
+                {"ki", 1024.0},
+                {"mi", 1048576.0},
+                {"gi", 1073741824.0},
+                {"ti", 1099511627776.0},
+                {"kib", 1024.0},
+                {"mib", 1048576.0},
+                {"gib", 1073741824.0},
+                {"tib", 1099511627776.0}};
   double number = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view suffix(end, static_cast<size_t>(text.data() + text.size() - end));
+  std::string suffix(end, static_cast<size_t>(text.data() + text.size() - end));
+  if (suffix.starts_with(' ')) suffix.erase(0, 1);
+  for (char& letter : suffix) {
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  }
   for (const auto& unit : kUnits) {
     if (error != std::errc() || suffix != unit.suffix) continue;
     const double bytes = number * unit.factor;
     if (bytes >= 1.0 && bytes < 9e18) return static_cast<int64_t>(std::llround(bytes));
   }
-  throw InputError(
-      fmt::format("{} is \"{}\", expected a size such as 40GiB or 40GB", option, text));
+  throw InputError(fmt::format(
+      "{} is \"{}\", expected a size such as 40GiB (40G is the same) or 40GB", option, text));
 }
 
 DType ParseDType(const std::string& text) {

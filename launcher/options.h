@@ -94,7 +94,9 @@ void AddBenchOptions(CLI::App& app, BenchCommandOptions& options);
 void AddPlanOptions(CLI::App& app, PlanOptions& options);
 void AddTokenizeOptions(CLI::App& app, TokenizeOptions& options);
 
-// "40GiB", "512MiB", "40GB", "1073741824" in bytes. Throws InputError naming `option`.
+// "40GiB", "512MiB", "40GB", "1073741824" in bytes; "40G" is 40GiB, as Slurm, Docker and the tools
+// of GNU read it, and "40Gi" as Kubernetes does. Capital and small letters are the same. Throws
+// InputError naming `option`.
 int64_t ParseBytes(const std::string& option, const std::string& text);
 // "f32", "bf16", "int8".
 DType ParseDType(const std::string& text);

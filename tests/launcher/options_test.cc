@@ -24,12 +24,21 @@ TEST(ParseBytes, UnitsOfTwoAndOfTen) {
   EXPECT_EQ(ParseBytes("--x", "2TB"), 2'000'000'000'000);
   EXPECT_EQ(ParseBytes("--x", "1.5GiB"), int64_t{3} << 29);
   EXPECT_EQ(ParseBytes("--x", "0.5KiB"), 512);
+  EXPECT_EQ(ParseBytes("--x", "80G"), int64_t{80} << 30);
+  EXPECT_EQ(ParseBytes("--x", "80g"), int64_t{80} << 30);
+  EXPECT_EQ(ParseBytes("--x", "3K"), 3'072);
+  EXPECT_EQ(ParseBytes("--x", "3M"), 3'145'728);
+  EXPECT_EQ(ParseBytes("--x", "2T"), int64_t{2} << 40);
+  EXPECT_EQ(ParseBytes("--x", "40Gi"), int64_t{40} << 30);
+  EXPECT_EQ(ParseBytes("--x", "40gib"), int64_t{40} << 30);
+  EXPECT_EQ(ParseBytes("--x", "40gb"), 40'000'000'000);
+  EXPECT_EQ(ParseBytes("--x", "40.0 GiB"), int64_t{40} << 30);  // as this program writes it
 }
 
 TEST(ParseBytes, RefusesTheRestByNameOfOptionAndText) {
   for (const std::string text :
-       {"",      "GiB",   "nonsense",   "40 GiB",   " 40GiB", "40GiB ", "40gib", "40G",
-        "-1",    "-1GiB", "0",          "0GiB",     "0.1",    "nan",    "inf",   "infGiB",
+       {"",      "GiB",   "nonsense",   "40  GiB",  " 40GiB", "40GiB ", "40iB", "40Gii",
+        "-1",    "-1GiB", "0",          "0GiB",     "0.1",    "nan",    "inf",  "infGiB",
         "1e400", "9e18",  "9000000TiB", "40GiBGiB", "0x10",   "1,5GiB"}) {
     try {
       const int64_t bytes = ParseBytes("--device-memory", text);

@@ -16,18 +16,40 @@ class Usage(LauncherCase):
     def test_option_out_of_range(self):
         for option, value in [("--chunk", 0), ("--chunk", -1), ("--threads", 0), ("--max-tokens", 0),
                               ("--max-new-tokens", 0), ("--concurrency", 0), ("--chunk", "many"), ("--dtype", "f64"),
+                              ("--chunk", "99999999999999999999"), ("--threads", 99999999999),
+                              ("--step-timeout", -1), ("--step-timeout", "99999999999999999999"),
+                              ("--seed", -1), ("--seed", "18446744073709551616"), ("--seed", "1e3"), ("--seed", "0x10"),
+                              ("--top-k", -2), ("--top-k", "9223372036854775808"), ("--top-k", "4.0"),
+                              ("--max-new-tokens", "1e3"), ("--max-tokens", "1_000"), ("--concurrency", "2 "),
+                              ("--temperature", -1), ("--temperature", "nan"), ("--temperature", "inf"),
+                              ("--temperature", "1e999"), ("--temperature", "0,7"), ("--temperature", "0x1p3"),
+                              ("--temperature", ""), ("--top-p", 3), ("--top-p", 0), ("--top-p", "1e-999"),
                               ("--kv-dtype", "fp8"), ("--attention", "half"), ("--device", "tpu"),
                               ("--log-level", "loud")]:
             with self.subTest(option=option, value=value):
                 self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", option, value), option)
 
-    def test_sampling_out_of_range(self):
-        prompts = self.write_lines("in.jsonl", [{"id": "a", "tokens": [1]}])
-        for option, value, name in [("--temperature", -1, "temperature"), ("--top-p", 3, "top_p"),
-                                    ("--top-k", -2, "top_k"), ("--temperature", "nan", "temperature")]:
-            with self.subTest(option=option, value=value):
-                self.assert_refused(kvfold("run", "--model", LLAMA, "--prompts", prompts, "--output",
-                                           self.path("out.jsonl"), option, value), name)
+    def test_numbers_are_told_with_their_range(self):
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--seed=-1"), "--seed", '"-1"',
+                            "from 0 to 18446744073709551615")
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--threads", 5000), "--threads", "from 1 to 4096")
+        self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--top-p", 2), "--top-p", "at most 1")
+        for option in ("--tokens", "--chunk"):  # lists
+            for value in ("64,99999999999999999999", "64,x", "64,-1"):
+                with self.subTest(option=option, value=value):
+                    self.assert_refused(kvfold("bench", "--model", LLAMA, option, value), option)
+        for option in ("--repeats", "--decode-tokens", "--pretend-ranks"):
+            self.assert_refused(kvfold("bench", "--model", LLAMA, option, "4294967297"), option)
+        for option in ("--ranks", "--tokens"):
+            self.assert_refused(kvfold("plan", "--model", LLAMA, option, "18446744073709551617"), option)
+
+    def test_numbers_at_the_edge_of_their_range(self):
+        prompts = self.write_lines("in.jsonl", [{"id": "a", "tokens": [1, 2], "max_new_tokens": 2}])
+        for arguments in (["--seed", "18446744073709551615"], ["--top-k", "9223372036854775807"], ["--temperature", "1e-300"],
+                          ["--top-p", "1e-300"], ["--temperature", "1.7e308"], ["--step-timeout", "0"], ["--seed", "+5"]):
+            with self.subTest(arguments=arguments):
+                output = self.path("-".join(arguments) + ".jsonl")
+                self.assert_done(kvfold("run", "--model", LLAMA, "--prompts", prompts, "--output", output, *arguments))
 
     def test_options_that_exclude_each_other(self):
         self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--prompts", "b", "--output", "c"),
