@@ -217,7 +217,8 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
 
 int BenchCommand(const BenchCommandOptions& options) {
   return WithRanks(
-      "bench", [&](RankGroup& group) { return Run(group, options); }, options.pretend_ranks);
+      "bench", options.model.step_timeout(), [&](RankGroup& group) { return Run(group, options); },
+      options.pretend_ranks);
 }
 
 }  // namespace kvfold

@@ -36,7 +36,7 @@ int RankThreads(const ModelOptions& options, int ranks_on_host) {
 
 LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
     : group_(group), options_(options) {
-  group_.SetStepTimeout(std::chrono::seconds(options_.step_timeout_s));
+  group_.SetStepTimeout(options_.step_timeout());
   Communicator& communicator = group_.communicator();
   RunTogether(communicator, [&] {
     const bool random = !options_.random_weights.empty();

@@ -54,7 +54,8 @@ int FailUsage(const std::string& sentence, int argc, char** argv) {
   if ((command != "run" && command != "score" && command != "bench") || !StartedUnderMpi()) {
     return Fail(sentence, ErrorCode::kBadInput);
   }
-  return WithRanks(command, [&](RankGroup& group) -> int {
+  StartLog(ModelOptions().log_level);
+  return WithRanks(command, ModelOptions().step_timeout(), [&](RankGroup& group) -> int {
     RunTogether(group.communicator(), [&] { throw InputError(sentence); });
     return static_cast<int>(ErrorCode::kBadInput);
   });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,6 +39,7 @@ struct ModelOptions {
   std::string log_level = "info";
   bool json = false;
 
+  std::chrono::seconds step_timeout() const { return std::chrono::seconds(step_timeout_s); }
   AttentionMode attention_mode() const {
     return attention == "full" ? AttentionMode::kFull : AttentionMode::kFold;
   }

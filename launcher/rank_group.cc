@@ -6,19 +6,26 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 
 #include "comm/local/local_group.h"
 #include "comm/local/pretend_group.h"
 #include "launcher/agreement.h"
 #include "launcher/fault.h"
+#include "launcher/startup_watch.h"
 
 namespace kvfold {
 namespace {
 
-// The two are called from the heartbeat's thread, while the process's own thread may hang anywhere:
-// nothing is unwound.
+constexpr const char* kOutOfMemory = "out of memory";
+
+int ExitCode(const std::exception& error) {
+  const auto* const known = dynamic_cast<const Error*>(&error);
+  return static_cast<int>(known ? known->code() : ErrorCode::kFailed);
+}
+
+// The two are called from the heartbeat's thread or the start-up's watch, while the process's own
+// thread may hang anywhere: nothing is unwound.
 void SayLast(const std::string& sentence) {
   Say(sentence);
   flockfile(stderr);  // for ever: whoever else has something to say waits for the end
@@ -28,7 +35,8 @@ void SayLast(const std::string& sentence) {
 
 }  // namespace
 
-RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
+RankGroup::RankGroup(std::chrono::seconds timeout, int pretend_ranks)
+    : pretended_(pretend_ranks > 0) {
   if (pretended_) {
     if (StartedUnderMpi()) {
       throw InputError(
@@ -36,12 +44,19 @@ RankGroup::RankGroup(int pretend_ranks) : pretended_(pretend_ranks > 0) {
     }
     communicator_ = MakePretendCommunicator(pretend_ranks);
   } else if (StartedUnderMpi()) {
+    StartupWatch watch(
+        {.timeout = timeout, .rank = RankFromEnvironment(), .say = SayLast, .end = EndProcess});
+    watch.WaitFor("all ranks to start MPI (MPI_Init)");
     session_ = std::make_unique<MpiSession>();
+    watch.WaitFor("the others to set up how they communicate, over MPI");
     communicator_ = session_->MakeCommunicator();
+    watch.WaitFor("the others to tell, over MPI, where their heartbeat listens");
     if (size() > 1) StartHeartbeat();
   } else {
     communicator_ = std::move(MakeLocalGroup(1).front());
   }
+  if (size() > 1 || pretended_) return;
+  if (const std::string warning = LoneRankWarning(); !warning.empty()) spdlog::warn("{}", warning);
 }
 
 void RankGroup::StartHeartbeat() {
@@ -67,11 +82,10 @@ void RankGroup::SetStepTimeout(std::chrono::seconds timeout) {
 void RankGroup::EndAll(const std::exception& error) {
   if (size() == 1 || pretended_) return;
   if (dynamic_cast<const std::bad_alloc*>(&error)) {
-    EndAll(CapacityError("out of memory"));
+    EndAll(CapacityError(kOutOfMemory));
     return;
   }
-  const auto* const known = dynamic_cast<const Error*>(&error);
-  const int code = static_cast<int>(known ? known->code() : ErrorCode::kFailed);
+  const int code = ExitCode(error);
   const bool in_communication = dynamic_cast<const CommError*>(&error) != nullptr;
   if (heartbeat_) heartbeat_->Fail(error.what(), code, in_communication);
   Say(fmt::format("rank {}: {}", rank(), error.what()));
@@ -87,9 +101,19 @@ RankGroup::~RankGroup() {
   }
 }
 
-int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body,
-              int pretend_ranks) {
-  RankGroup group(pretend_ranks);
+namespace {
+
+int EndWith(RankGroup& group, const std::exception& error) {
+  group.EndAll(error);
+  Say(error.what());  // a lone process, whatever its environment says of others
+  return ExitCode(error);
+}
+
+}  // namespace
+
+int WithRanks(std::string_view command, std::chrono::seconds timeout,
+              const std::function<int(RankGroup&)>& body, int pretend_ranks) {
+  RankGroup group(timeout, pretend_ranks);
   try {
     AgreeOn(group.communicator(), "kvfold", KVFOLD_VERSION);
     AgreeOn(group.communicator(), "the command", command);
@@ -99,10 +123,10 @@ int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& bo
     // Said before MPI ends: mpirun ends all ranks as soon as one of them has gone with such a code.
     if (group.rank() == 0) Say(error.what());
     return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    return EndWith(group, CapacityError(kOutOfMemory));
   } catch (const std::exception& error) {
-    if (group.size() == 1 || group.pretended()) throw;
-    group.EndAll(error);
-    throw;
+    return EndWith(group, error);
   }
 }
 
@@ -111,13 +135,6 @@ void Say(std::string_view sentence) {
   const std::string line = fmt::format("kvfold: {}\n", sentence);
   std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
-}
-
-int RankFromEnvironment() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* value = std::getenv(variable)) return std::atoi(value);
-  }
-  return 0;
 }
 
 }  // namespace kvfold

@@ -17,8 +17,10 @@ namespace kvfold {
 class RankGroup {
  public:
   // Starts MPI where the process was started under it. pretend_ranks > 0: rank 0 of so many that
-  // are not there (comm/local/pretend_group.h); throws InputError under MPI.
-  explicit RankGroup(int pretend_ranks = 0);
+  // are not there (comm/local/pretend_group.h); throws InputError under MPI. Where the ranks do not
+  // come together within the timeout (0: for ever), one sentence says what is waited for and the
+  // process ends.
+  explicit RankGroup(std::chrono::seconds timeout, int pretend_ranks = 0);
   ~RankGroup();  // closes the communicator, then MPI
   Communicator& communicator() { return *communicator_; }
   int rank() const { return communicator_->rank(); }
@@ -47,16 +49,14 @@ class RankGroup {
 };
 
 // Runs `body` on all ranks of the job, which agree on version and command first; returns the exit
-// code: the body's, or that of an AgreedError, which rank 0 says. Any other exception under MPI is
-// said with its rank and ends the job, since the other ranks may wait; without MPI it leaves. Ranks
-// that die, stop or hang meanwhile end the job likewise (comm/heartbeat/heartbeat.h).
-int WithRanks(std::string_view command, const std::function<int(RankGroup&)>& body,
-              int pretend_ranks = 0);
+// code: the body's, or that of an AgreedError, which rank 0 says. Any other exception of one of
+// several ranks is said with its rank and ends the job, since the others may wait; that of a lone
+// one is said and is its exit code. Ranks that die, stop or hang meanwhile end the job likewise
+// (comm/heartbeat/heartbeat.h). timeout: as RankGroup's.
+int WithRanks(std::string_view command, std::chrono::seconds timeout,
+              const std::function<int(RankGroup&)>& body, int pretend_ranks = 0);
 
 // "kvfold: SENTENCE" on standard error.
 void Say(std::string_view sentence);
-
-// This process's rank as its environment tells it, before MPI is started; 0 for a plain start.
-int RankFromEnvironment();
 
 }  // namespace kvfold

@@ -67,7 +67,8 @@ int Run(RankGroup& group, const RunOptions& options) {
 }  // namespace
 
 int RunCommand(const RunOptions& options) {
-  return WithRanks("run", [&](RankGroup& group) { return Run(group, options); });
+  return WithRanks("run", options.model.step_timeout(),
+                   [&](RankGroup& group) { return Run(group, options); });
 }
 
 }  // namespace kvfold

@@ -142,7 +142,8 @@ int Score(RankGroup& group, const ScoreOptions& options) {
 }  // namespace
 
 int ScoreCommand(const ScoreOptions& options) {
-  return WithRanks("score", [&](RankGroup& group) { return Score(group, options); });
+  return WithRanks("score", options.model.step_timeout(),
+                   [&](RankGroup& group) { return Score(group, options); });
 }
 
 }  // namespace kvfold

@@ -55,6 +55,14 @@ class MpiSession {
 // Whether this process was started by mpirun, mpiexec or srun as one of several ranks (from the
 // environment alone; MPI is not touched). A plain start is false, inside a Slurm allocation too.
 bool StartedUnderMpi();
+// This process's rank where a launcher that is there (its environment names the launcher's server
+// or socket) started several ranks, else 0: a number that was left in the environment, as in a
+// shell or a program that was itself started by mpirun and outlived it, makes nobody one of
+// several.
+int RankFromEnvironment();
+// What a process that is alone is to be told: that its environment speaks of others of whom it
+// knows nothing. Empty: nothing speaks of any.
+std::string LoneRankWarning();
 // "Open MPI 4.1.4", from the library, without starting MPI.
 std::string MpiLibraryVersion();
 

@@ -1,5 +1,8 @@
 // What can be known of MPI without starting it.
+#include <fmt/format.h>
 #include <mpi.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -14,14 +17,33 @@ namespace kvfold {
 namespace {
 
 // The number in an environment variable, if it is set to one.
-std::optional<int> Number(const char* variable) {
+template <typename Value = int>
+std::optional<Value> Number(const char* variable) {
   const char* const text = std::getenv(variable);
   if (text == nullptr) return std::nullopt;
   const std::string_view view(text);
-  int value = 0;
+  Value value = 0;
   const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
   if (error != std::errc() || end != view.data() + view.size()) return std::nullopt;
   return value;
+}
+
+// Whether the launcher that the environment speaks of still serves this process.
+bool LauncherIsThere() {
+  // PMIx (Open MPI's mpirun, srun --mpi=pmix): the address of its server, which takes its folder
+  // along when it ends.
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with("PMIX_SERVER_URI")) continue;
+    const char* const folder = std::getenv("PMIX_SERVER_TMPDIR");
+    return folder == nullptr || access(folder, F_OK) == 0;
+  }
+  // PMI (MPICH's mpiexec, srun --mpi=pmi2, Cray's): a socket that was handed down, or a port.
+  if (const auto socket = Number("PMI_FD")) {
+    struct stat status {};
+    return fstat(*socket, &status) == 0 && S_ISSOCK(status.st_mode);
+  }
+  return std::getenv("PMI_PORT") != nullptr || std::getenv("PMI_CONTROL_PORT") != nullptr ||
+         std::getenv("PMI_CONTROL_FD") != nullptr;
 }
 
 }  // namespace
@@ -38,6 +60,38 @@ bool StartedUnderMpi() {
     if (const auto size = Number(variable)) return *size > 1;
   }
   return true;  // a launcher that does not tell the size; MPI will
+}
+
+int RankFromEnvironment() {
+  if (!StartedUnderMpi() || !LauncherIsThere()) return 0;
+  for (const char* const variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const auto rank = Number(variable)) return std::max(0, *rank);
+  }
+  return 0;
+}
+
+std::string LoneRankWarning() {
+  constexpr const char* kKnowNothing =
+      "they know nothing of each other, and each runs as one rank of one";
+  for (const char* const variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
+    const auto size = Number(variable);
+    if (!size) continue;
+    if (*size <= 1) return {};
+    return fmt::format(
+        "{} says that this is one of {} ranks, but MPI started it alone: where others were "
+        "started, "
+        "{} (start them with the mpirun of {}, or unset {})",
+        variable, *size, kKnowNothing, MpiLibraryVersion(), variable);
+  }
+  // Steps that Slurm numbers itself (an allocation's shell, a batch script) have no tasks.
+  constexpr int64_t kFirstSpecialStep = 0xfffffff0;
+  const auto step = Number<int64_t>("SLURM_STEP_ID");
+  const auto tasks = Number("SLURM_STEP_NUM_TASKS");
+  if (!step || *step >= kFirstSpecialStep || !tasks || *tasks <= 1) return {};
+  return fmt::format(
+      "srun started {} copies of this, but not as ranks of MPI: {} (start them with srun "
+      "--mpi=pmix, or with mpirun)",
+      *tasks, kKnowNothing);
 }
 
 std::string MpiLibraryVersion() {
