@@ -63,6 +63,11 @@ TEST_P(RopeTest, TableHoldsCosinesThenSines) {
   }
 }
 
+struct Cache {
+  DType kv_dtype;
+  bool has_key_bias;
+};
+
 struct AppendCase {
   int64_t head_dim;
   int64_t n_heads, n_kv_heads;
@@ -90,10 +95,6 @@ TEST_P(RopeTest, AppendRotatesAndWritesTheTilesOfItsPositionsAlone) {
       {16, 33, 1, {{1, 2}}},
   };
   uint64_t seed = 1;
-  struct Cache {
-    DType kv_dtype;
-    bool key_bias;
-  };
   for (const AppendCase& c : cases) {
     for (const auto [kv_dtype, has_key_bias] :
          {Cache{DType::kF32, false}, Cache{DType::kBF16, false}, Cache{DType::kI8, false},
@@ -308,9 +309,12 @@ TEST_P(RopeTest, WhatIsNotFiniteBecomesAKeyOfNan) {
   const float infinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kTokens = 4, kHurtToken = 2, kHurtHead = 1, kHeads = 2;
   for (const int64_t head_dim : {8, 24, 64, 128, 256}) {
-    for (const DType kv_dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
-      const KvLayout layout{GroupLayers({0}), kHeads, head_dim, kv_dtype,
-                            kernels().kv_interleave(kv_dtype)};
+    for (const auto [kv_dtype, has_key_bias] :
+         {Cache{DType::kF32, false}, Cache{DType::kBF16, false}, Cache{DType::kI8, false},
+          Cache{DType::kI8, true}}) {
+      const KvLayout layout{
+          GroupLayers({0}), kHeads, head_dim, kv_dtype, kernels().kv_interleave(kv_dtype),
+          has_key_bias};
       const int64_t cols = 3 * kHeads * head_dim;
       std::mt19937_64 random(3);
       const std::vector<float> whole = Normals(random, kTokens * cols);
@@ -326,8 +330,19 @@ TEST_P(RopeTest, WhatIsNotFiniteBecomesAKeyOfNan) {
         qkv.Set(rows);
         const std::vector<int32_t> kv_head_of = {0, 1};
         const SequenceRows sequence{0, kTokens, cache.View(chunk, 0)};
-        kernels().RopeAppend(qkv.view(), table.view(), {kHeads, kHeads, head_dim, kv_head_of, 1.0f},
-                             {&sequence, 1});
+        const std::vector<int64_t> block_positions(kTokens, 0);
+        const Matrix block_table = TableOf(block_positions, head_dim);
+        Matrix slot_rope(backend(), DType::kF32, kBlockTokens, head_dim);
+        Matrix bias(backend(), DType::kF32, 1, kHeads * head_dim);
+        AttentionHeads heads{kHeads, kHeads, head_dim, kv_head_of, 1.0f};
+        KeyBias key_bias;
+        if (has_key_bias) {
+          bias.Set(std::vector<float>(static_cast<size_t>(kHeads * head_dim), 7.0f));
+          kernels().FillSlotRope(InverseFrequencies(head_dim, 10000.0f), slot_rope.f32());
+          heads.slot_rope = slot_rope.f32();
+          key_bias = {bias.f32(), block_table.view()};
+        }
+        kernels().RopeAppend(qkv.view(), table.view(), heads, {&sequence, 1}, key_bias);
         backend().device().stream().Synchronize();
         std::vector<float> held;
         for (int64_t token = 0; token < kTokens; ++token) {
