@@ -10,6 +10,7 @@
 #include "launcher/agreement.h"
 #include "launcher/commands.h"
 #include "launcher/inheritance.h"
+#include "launcher/log_format.h"
 #include "launcher/rank_group.h"
 #include "launcher/stop_signal.h"
 #include "models/checkpoint/mapping_faults.h"
@@ -20,7 +21,7 @@ using namespace kvfold;
 
 void StartLog(const std::string& level) {
   auto logger = spdlog::stderr_color_mt("kvfold");
-  logger->set_pattern("%H:%M:%S %^%l%$ %v");
+  logger->set_formatter(MakeLogFormat());
   logger->set_level(RankFromEnvironment() == 0 ? spdlog::level::from_str(level)
                                                : spdlog::level::err);
   spdlog::set_default_logger(std::move(logger));

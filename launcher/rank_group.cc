@@ -13,6 +13,7 @@
 #include "launcher/agreement.h"
 #include "launcher/fault.h"
 #include "launcher/startup_watch.h"
+#include "models/quoted.h"
 
 namespace kvfold {
 namespace {
@@ -132,7 +133,7 @@ int WithRanks(std::string_view command, std::chrono::seconds timeout,
 
 void Say(std::string_view sentence) {
   // One write, so that sentences of several ranks do not mix.
-  const std::string line = fmt::format("kvfold: {}\n", sentence);
+  const std::string line = fmt::format("kvfold: {}\n", Printable(sentence));
   std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
 }

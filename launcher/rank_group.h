@@ -56,7 +56,7 @@ class RankGroup {
 int WithRanks(std::string_view command, std::chrono::seconds timeout,
               const std::function<int(RankGroup&)>& body, int pretend_ranks = 0);
 
-// "kvfold: SENTENCE" on standard error.
+// "kvfold: SENTENCE" on standard error, on one line: foreign text in it is made Printable.
 void Say(std::string_view sentence);
 
 }  // namespace kvfold

@@ -1,6 +1,7 @@
 #include "models/quoted.h"
 
 #include <fmt/format.h>
+#include <unicode/uchar.h>
 
 #include <iterator>
 
@@ -9,16 +10,15 @@
 namespace kvfold {
 namespace {
 
-// Characters that would move the cursor, hide, or turn the text around them.
+// Not characters that would move the cursor, hide, or turn the text around them: controls, formats,
+// surrogates, private and unassigned ones, and all white space but the plain space.
 bool IsShown(char32_t c) {
-  const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
-  const bool layout = c == 0xAD || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-                      (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c >= 0xFFF9 && c <= 0xFFFB);
-  return !control && !layout;
+  if (c < 0x80) return c >= 0x20 && c != 0x7F;
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_C_MASK | U_GC_Z_MASK)) == 0;
 }
 
 // fmt's own {:?} is not for this: of some texts that are no UTF-8 it takes a negative length.
-std::string Escaped(std::string_view text) {
+std::string Escaped(std::string_view text, bool with_quotes) {
   std::string out;
   size_t valid = FindInvalidUtf8(text);
   for (size_t at = 0; at < text.size();) {
@@ -37,7 +37,7 @@ std::string Escaped(std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (c == '"' || c == '\\') {
+    } else if (with_quotes && (c == '"' || c == '\\')) {
       out += {'\\', static_cast<char>(c)};
     } else if (IsShown(c)) {
       out += text.substr(begin, at - begin);
@@ -48,14 +48,29 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
+// Where a text of more than most_bytes is cut: before a character, or, where it is no UTF-8, there.
+size_t CutAt(std::string_view text, size_t most_bytes) {
+  size_t kept = most_bytes;
+  for (int i = 0; i < 3 && kept > 0; ++i) {
+    if ((static_cast<unsigned char>(text[kept]) & 0xC0) != 0x80) return kept;
+    --kept;
+  }
+  return (static_cast<unsigned char>(text[kept]) & 0xC0) != 0x80 ? kept : most_bytes;
+}
+
 }  // namespace
 
 std::string Quoted(std::string_view text) {
   constexpr size_t kMostBytes = 80;
-  if (text.size() <= kMostBytes) return fmt::format("\"{}\"", Escaped(text));
-  size_t kept = kMostBytes;
-  while (kept > 0 && (static_cast<unsigned char>(text[kept]) & 0xC0) == 0x80) --kept;
-  return fmt::format("\"{}\"...", Escaped(text.substr(0, kept)));
+  if (text.size() <= kMostBytes) return fmt::format("\"{}\"", Escaped(text, true));
+  return fmt::format("\"{}\"...", Escaped(text.substr(0, CutAt(text, kMostBytes)), true));
+}
+
+std::string Printable(std::string_view text) { return Escaped(text, false); }
+
+std::string CutShort(std::string_view text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return std::string(text);
+  return fmt::format("{}...", text.substr(0, CutAt(text, most_bytes)));
 }
 
 }  // namespace kvfold

@@ -54,13 +54,14 @@ def environment():
     return kept
 
 
-def start(command, timeout_s=60, cwd=None):
-    """Runs a command in a session of its own; what hangs is killed with all its ranks, and fails."""
+def start(command, timeout_s=60, cwd=None, stdin=None):
+    """Runs a command in a session of its own; what hangs is killed with all its ranks, and fails. `stdin`: a text."""
     begin = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, errors="replace", env=environment(), start_new_session=True, cwd=cwd)
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        stdout, stderr = process.communicate(input=stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         stdout, stderr = process.communicate()
@@ -149,6 +150,11 @@ class LauncherCase(unittest.TestCase):
             file.write(text)
         return self.path(name)
 
+    def write_bytes(self, name, data):
+        with open(self.path(name), "wb") as file:
+            file.write(data)
+        return self.path(name)
+
     def write_lines(self, name, records):
         return self.write(name, "".join(json.dumps(record) + "\n" for record in records))
 
@@ -173,6 +179,11 @@ class LauncherCase(unittest.TestCase):
             self.assertIn(str(word), result.sentences[0], str(result))
         self.assertEqual(result.stdout, "", str(result))
         self.assertLess(result.seconds, 20.0, str(result))
+
+    def assert_printable(self, result):
+        """No byte that a terminal obeys, hides or cannot show left the program on standard error."""
+        for character in result.stderr:
+            self.assertTrue(character == "\n" or (character.isprintable() and character != "\ufffd"), str(result))
 
     def assert_json(self, result):
         """Standard output is one JSON object on one line and nothing else."""

@@ -182,6 +182,21 @@ class Refusal(LauncherCase):
             self.assert_refused(result, "5 ranks", "largest possible number of ranks is 4")
         self.assert_done(kvfold("score", "--tokens", TOKENS, "--model", LLAMA, ranks=4))
 
+    def test_foreign_names_cannot_obey_the_terminal(self):
+        name = self.path("m\x1b[31m\u202e\u009b\n\udcff")  # the last one is a byte that is no UTF-8
+        for ranks in (None, 2):
+            result = kvfold("score", "--model", name, "--tokens", TOKENS, ranks=ranks)
+            if ranks is None:  # mpirun says its own of the command line
+                self.assert_printable(result)
+            self.assert_refused(result, "\\u{1b}[31m\\u{202e}\\u{9b}\\n\\x{ff}")
+            self.assertNotIn("\x1b", result.stderr)
+        for arguments in (["run", "--model", LLAMA, "--prompt-file", name], ["run", "--model", LLAMA, "--chunk", "\x1b[31m"],
+                          ["run", "--model", LLAMA, "--prompt", "a", "--\x1b\udcff"], ["\x1b[31m"], ["plan", "--model", LLAMA, "--device-memory", "\x1b"],
+                          ["run", "--model", LLAMA, "--prompt", "a", "--document", name]):
+            result = kvfold(*arguments)
+            self.assert_refused(result)
+            self.assert_printable(result)
+
     def test_model_that_one_rank_cannot_read(self):
         model = self.copy()
         script = f'if [ $RANK = 1 ]; then MODEL={self.path("elsewhere")}; else MODEL={model}; fi\n' \
