@@ -1,7 +1,10 @@
 #include "models/tokenizer/utf8.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+
+#include "comm/error.h"
 
 namespace kvfold {
 namespace {
@@ -66,6 +69,47 @@ size_t FindInvalidUtf8(std::string_view text) {
     offset += scan.bytes;
   }
   return std::string_view::npos;
+}
+
+std::string_view OtherUnicode(std::string_view text) {
+  using namespace std::string_view_literals;
+  constexpr std::string_view kLittle16 = "UTF-16 (little endian, as PowerShell writes it)";
+  constexpr std::string_view kBig16 = "UTF-16 (big endian)";
+  constexpr std::string_view kLittle32 = "UTF-32 (little endian)";
+  constexpr std::string_view kBig32 = "UTF-32 (big endian)";
+  // UTF-32's mark before UTF-16's, which it begins with.
+  if (text.starts_with("\xFF\xFE\0\0"sv)) return kLittle32;
+  if (text.starts_with("\0\0\xFE\xFF"sv)) return kBig32;
+  if (text.starts_with("\xFF\xFE"sv)) return kLittle16;
+  if (text.starts_with("\xFE\xFF"sv)) return kBig16;
+  // Without a mark: where zero bytes stand, counted by their place in four bytes. Of a text that is
+  // mostly of other letters, what is ASCII in it (spaces, punctuation, JSON's own) tells.
+  constexpr size_t kLooked = 4096;
+  const size_t n_quads = std::min(text.size(), kLooked) / 4;
+  if (n_quads == 0) return {};
+  std::array<size_t, 4> zeros{};
+  for (size_t i = 0; i < 4 * n_quads; ++i) zeros[i % 4] += text[i] == '\0' ? 1 : 0;
+  // A letter's low byte may be zero, too, but seldom is.
+  const auto seldom = [](size_t few, size_t many) { return 4 * few <= many; };
+  if (zeros[3] == n_quads && 2 * zeros[2] >= n_quads && seldom(zeros[0], n_quads)) return kLittle32;
+  if (zeros[0] == n_quads && 2 * zeros[1] >= n_quads && seldom(zeros[3], n_quads)) return kBig32;
+  // More than a quarter of the characters, and two at least: zeros that end names, as find -print0
+  // writes them, are fewer.
+  const auto often = [&](size_t n) { return n >= 2 && 4 * n > 2 * n_quads; };
+  const size_t even = zeros[0] + zeros[2], odd = zeros[1] + zeros[3];
+  if (often(odd) && seldom(even, odd)) return kLittle16;
+  if (often(even) && seldom(odd, even)) return kBig16;
+  return {};
+}
+
+void CheckUtf8(std::string_view text, std::string_view where) {
+  if (const std::string_view other = OtherUnicode(text); !other.empty()) {
+    throw InputError(fmt::format("{} is {}, expected UTF-8", where, other));
+  }
+  const size_t invalid = FindInvalidUtf8(text);
+  if (invalid == std::string_view::npos) return;
+  throw InputError(fmt::format("{} is not UTF-8 at byte {}: expected a character, found {:#04x}",
+                               where, invalid, static_cast<uint8_t>(text[invalid])));
 }
 
 char32_t NextCodePoint(std::string_view text, size_t& offset) {

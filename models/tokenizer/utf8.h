@@ -12,6 +12,13 @@ namespace kvfold {
 // Offset of the first byte that is not part of a well-formed character; npos where all are.
 size_t FindInvalidUtf8(std::string_view text);
 
+// What `text` is where it is another encoding of Unicode: "UTF-16 (little endian)" and the like, by
+// its byte order mark or by where its zero bytes stand; empty where neither tells.
+std::string_view OtherUnicode(std::string_view text);
+// Throws InputError where `text` is OtherUnicode or has a byte that is not UTF-8, which it names;
+// `where` begins the sentence ("book.txt").
+void CheckUtf8(std::string_view text, std::string_view where);
+
 // The code point that begins at `offset`, which is moved past it. Requires: well-formed text,
 // offset < text.size().
 char32_t NextCodePoint(std::string_view text, size_t& offset);
