@@ -7,6 +7,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   config_rope_json.cc
   json_fields.cc
   json_file.cc
+  json_text.cc
   model_config.cc
   quoted.cc
   rope.cc

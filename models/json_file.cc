@@ -7,32 +7,43 @@
 #include "comm/error.h"
 #include "models/checkpoint/file_kind.h"
 #include "models/checkpoint/mapped_file.h"
+#include "models/json_text.h"
 #include "models/quoted.h"
+#include "models/tokenizer/utf8.h"
 
 namespace kvfold {
 
-nlohmann::json ParseJson(std::string_view text, const std::string& what) {
+nlohmann::json ParseStrictJson(std::string_view text) {
   using Json = nlohmann::json;
   constexpr int kMostDepth = 64;
   std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
   const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMostDepth) {
-      throw InputError(fmt::format("{}: JSON nested more than {} deep", what, kMostDepth));
-    }
+    if (depth > kMostDepth)
+      throw InputError(fmt::format("JSON nested more than {} deep", kMostDepth));
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key) {
       const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) {
-        throw InputError(fmt::format("{}: key {} appears twice in one object", what, Quoted(key)));
-      }
+      if (!keys.back().insert(key).second)
+        throw InputError(fmt::format("key {} appears twice in one object", Quoted(key)));
     }
     return true;
   };
+  return Json::parse(text.begin(), text.end(), check);
+}
+
+nlohmann::json ParseJson(std::string_view text, const std::string& what) {
+  if (const std::string_view other = OtherUnicode(text); !other.empty()) {
+    throw InputError(fmt::format("{} is {}, expected UTF-8", what, other));
+  }
   try {
-    return Json::parse(text.begin(), text.end(), check);
-  } catch (const Json::exception& error) {
-    throw InputError(fmt::format("{}: not valid JSON: {}", what, Quoted(error.what())));
+    return ParseStrictJson(text);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", what, error.what()));
+  } catch (const nlohmann::json::exception& error) {
+    const JsonTrouble trouble = FindJsonTrouble(text, error);
+    throw InputError(fmt::format("{}: not valid JSON at line {}, column {}: {}", what, trouble.line,
+                                 trouble.column, trouble.why));
   }
 }
 

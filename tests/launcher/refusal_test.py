@@ -182,6 +182,26 @@ class Refusal(LauncherCase):
             self.assert_refused(result, "5 ranks", "largest possible number of ranks is 4")
         self.assert_done(kvfold("score", "--tokens", TOKENS, "--model", LLAMA, ranks=4))
 
+    def test_json_slips_are_named_with_their_place(self):
+        with open(os.path.join(LLAMA, "config.json"), encoding="utf-8") as file:
+            text = file.read().strip()
+        model = self.copy()
+        for name, slip, words in [
+                ("comma", text[:-1].rstrip() + ",\n}", ["line", "column 1", "expected a key"]),
+                ("comment", text.replace("{", "{ // mine\n", 1), ["line 1, column 3", "no comments"]),
+                ("nan", text.replace("{", '{"a": NaN,', 1), ["line 1, column 7", "NaN"]),
+                ("single", text.replace('"', "'"), ["line 2", "double quotes"]),
+                ("escape", text.replace("{", '{"\x1b[31m\u202e": 1,', 1), ["line 1, column 3", "U+001B"]),
+                ("utf16", text.encode("utf-16"), ["UTF-16", "expected UTF-8"])]:
+            data = slip if isinstance(slip, bytes) else slip.encode()
+            for file, command in (("config.json", ["plan"]), ("tokenizer.json", ["tokenize", "--text", "a"])):
+                with self.subTest(name=name, file=file):
+                    shutil.copy(os.path.join(LLAMA, "config.json"), os.path.join(model, "config.json"))
+                    self.write_bytes(f"model/{file}", data)
+                    result = kvfold(*command, "--model", model)
+                    self.assert_refused(result, file, *words)
+                    self.assert_printable(result)
+
     def test_foreign_names_cannot_obey_the_terminal(self):
         name = self.path("m\x1b[31m\u202e\u009b\n\udcff")  # the last one is a byte that is no UTF-8
         for ranks in (None, 2):
