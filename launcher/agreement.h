@@ -27,7 +27,7 @@ void RunTogether(Communicator& communicator, const std::function<void()>& work);
 void RunForFirst(Communicator& communicator, const std::function<void()>& work);
 
 // Throws AgreedError on all ranks where they do not bring the same text: "rank 1 has NAME x, rank 0
-// has y". At most 1 KiB counts.
+// has y". At most 64 KiB count.
 void AgreeOn(Communicator& communicator, std::string_view name, std::string_view text);
 
 }  // namespace kvfold

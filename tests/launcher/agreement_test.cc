@@ -115,9 +115,19 @@ TEST(AgreementOfSeveral, TheLowestRankHasTheFloor) {
 
 TEST(AgreementOfSeveral, LongSentencesAreCutAlikeOnAll) {
   const auto outcomes = OutcomesOf(2, [](Communicator& communicator) {
-    RunTogether(communicator, [] { throw InputError(std::string(5000, 'x')); });
+    RunTogether(communicator, [] { throw InputError(std::string(100'000, 'x')); });
   });
-  ExpectAll(outcomes, ErrorCode::kBadInput, std::string(1024, 'x'));
+  ExpectAll(outcomes, ErrorCode::kBadInput, std::string(1 << 16, 'x') + "...");
+}
+
+TEST(AgreementOfSeveral, SentencesOfAnyOrdinaryLengthAreToldWhole) {
+  const std::string sentence = "caf\u00e9 " + std::string(5000, 'x') + ", expected y";
+  const auto outcomes = OutcomesOf(3, [&](Communicator& communicator) {
+    RunForFirst(communicator, [&] {
+      if (communicator.rank() == 0) throw InputError(sentence);
+    });
+  });
+  ExpectAll(outcomes, ErrorCode::kBadInput, sentence);
 }
 
 TEST(AgreementOfSeveral, MismatchNamesTheRankAndBothTexts) {
