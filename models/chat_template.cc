@@ -29,12 +29,14 @@ constexpr std::string_view kTheWay =
 class RecognisedTemplate : public ChatTemplate {
  public:
   RecognisedTemplate(std::vector<jinja::Statement> statements, std::string bos_token,
-                     std::string name)
+                     std::string name, bool may_read_names)
       : statements_(std::move(statements)),
         bos_token_(std::move(bos_token)),
-        name_(std::move(name)) {}
+        name_(std::move(name)),
+        may_read_names_(may_read_names) {}
 
   std::string name() const override { return name_; }
+  bool MayReadNames() const override { return may_read_names_; }
 
   std::string Render(std::span<const ChatMessage> messages) const override {
     if (messages.empty()) throw InputError("a conversation has no messages, expected at least one");
@@ -62,7 +64,22 @@ class RecognisedTemplate : public ChatTemplate {
   std::vector<jinja::Statement> statements_;
   std::string bos_token_;
   std::string name_;
+  bool may_read_names_;
 };
+
+// Whether a template reads `name` of anything that is not plainly a tool or a function.
+bool ReadsNames(std::string_view source) {
+  for (const std::string_view access : {".name", "['name']", "[\"name\"]", ".get('name'"}) {
+    for (size_t at = source.find(access); at != std::string_view::npos;
+         at = source.find(access, at + 1)) {
+      const std::string_view before = source.substr(0, at);
+      const size_t space = before.find_last_of(" \t\r\n({[+~|'\"");
+      const std::string_view owner = before.substr(space == std::string_view::npos ? 0 : space + 1);
+      if (!owner.starts_with("tool") && !owner.starts_with("function")) return true;
+    }
+  }
+  return false;
+}
 
 struct Source {
   std::string text;
@@ -155,7 +172,8 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Recognise(const std::string& source,
           return jinja::Render(statements, messages, bos_token);
         },
         bos_token);
-    return std::make_unique<RecognisedTemplate>(std::move(statements), bos_token, std::move(name));
+    return std::make_unique<RecognisedTemplate>(std::move(statements), bos_token, std::move(name),
+                                                ReadsNames(source));
   } catch (const InputError& error) {
     throw InputError(
         fmt::format("the chat template is recognised neither as ChatML nor as Llama 3: {}; {}",

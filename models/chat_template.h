@@ -27,6 +27,8 @@ class ChatTemplate {
                                                  const std::string& bos_token);
 
   virtual std::string name() const = 0;  // "chatml", "llama3"
+  // Whether it may write the `name` of a message, which Render is not given.
+  virtual bool MayReadNames() const { return true; }
   // The text up to where the assistant begins to speak (add_generation_prompt = true). To be
   // encoded without add_special.
   virtual std::string Render(std::span<const ChatMessage> messages) const = 0;

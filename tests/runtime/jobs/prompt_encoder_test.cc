@@ -89,6 +89,26 @@ TEST_F(PromptEncoderTest, MessagesAreRenderedWithTheDocumentInTheFirstUserTurn) 
               HasSubstr("has none"));
 }
 
+// What a name would do to the text is the template's affair: where it may read one, it is refused.
+TEST_F(PromptEncoderTest, NamesAreIgnoredOnlyWhereNoTemplateReadsThem) {
+  const std::vector<ChatMessage> messages = {{"user", "A"}};
+  EXPECT_THAT(ErrorOf([&] { Encoded({.messages = messages, .name = "bob"}, false); }),
+              HasSubstr("name \"bob\""));
+  const auto of = [&](const std::string& source) {
+    const auto known = ChatTemplate::Recognise(source, "");
+    const PromptEncoder encoder(&tokenizer_, "", known.get(), "", false);
+    return ErrorOf([&] { encoder.Encode({.messages = messages, .name = "bob"}, ""); });
+  };
+  const std::string chatml =
+      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
+      "message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+      "{{ '<|im_start|>assistant\\n' }}{% endif %}";
+  EXPECT_EQ(of(chatml), "");
+  EXPECT_THAT(of("{% if false %}{{ message.name }}{% endif %}" + chatml), HasSubstr("\"bob\""));
+  EXPECT_THAT(of("{% if false %}{{ message['name'] }}{% endif %}" + chatml), HasSubstr("\"bob\""));
+  EXPECT_EQ(of("{% if false %}{{ tool_call.name }}{% endif %}" + chatml), "");
+}
+
 TEST_F(PromptEncoderTest, TokensGoAsTheyAre) {
   const std::vector<TokenId> tokens = {5, 6, 7};
   const PromptEncoder without(nullptr, "no tokenizer", nullptr, "no template", true);
