@@ -142,7 +142,7 @@ Job BatchInputs::MakeJob(const PromptLine& line, const std::string& key,
 void BatchInputs::Group() {
   std::vector<DocumentPrompt> prompts;
   for (const Job& job : jobs_)
-    prompts.push_back({job.error ? std::string() : job.document, job.request.tokens});
+    prompts.push_back({job.error ? std::string() : job.document, &job.request.tokens});
   groups_ = GroupByDocument(prompts, Chunk());
 }
 

@@ -72,7 +72,7 @@ struct Scheduler::Running {
   std::vector<TokenId> Next(int64_t chunk) const {
     if (!folding()) return {completion.tokens.back()};
     const int64_t end = std::min(prompt_tokens(), fed + chunk);
-    return {request.tokens.begin() + fed, request.tokens.begin() + end};
+    return request.tokens.Slice(static_cast<size_t>(fed), static_cast<size_t>(end));
   }
   // A chunk was folded for it, up to token `end` of the prompt.
   void TellFolded(int64_t chunks, int64_t end, int64_t chunk) const {
@@ -114,11 +114,15 @@ int64_t Scheduler::CacheTokens(const Request& request) {
 
 void Scheduler::Check(const Request& request, const ModelConfig& config, int64_t max_tokens) {
   if (request.tokens.empty()) throw InputError("the prompt is empty, expected at least one token");
-  for (const TokenId token : request.tokens) {
-    if (token < 0 || token >= config.vocab_size) {
-      throw InputError(fmt::format("token id {} is outside the vocabulary, expected 0 to {}", token,
-                                   config.vocab_size - 1));
+  for (size_t at = 0; at < request.tokens.size();) {
+    const std::span<const TokenId> row = request.tokens.RowAt(at);
+    for (const TokenId token : row) {
+      if (token < 0 || token >= config.vocab_size) {
+        throw InputError(fmt::format("token id {} is outside the vocabulary, expected 0 to {}",
+                                     token, config.vocab_size - 1));
+      }
     }
+    at += row.size();
   }
   if (request.max_new_tokens < 1) {
     throw InputError(
@@ -145,12 +149,12 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     Check(submission.request, engine_.config(), engine_.options().max_tokens);
   std::shared_ptr<Prefix> prefix;
   if (submissions.size() > 1 && engine_.options().max_sequences > 1) {
-    const std::span<const TokenId> first = submissions.front().request.tokens;
+    const PromptTokens& first = submissions.front().request.tokens;
     auto common = static_cast<int64_t>(first.size());
     auto shortest = common;
     int64_t longest = 0;
     for (const Submission& submission : submissions) {
-      common = std::min(common, CommonTokens(first, submission.request.tokens));
+      common = std::min(common, first.CommonWith(submission.request.tokens));
       shortest = std::min(shortest, static_cast<int64_t>(submission.request.tokens.size()));
       longest = std::max(longest, CacheTokens(submission.request));
     }
@@ -158,7 +162,7 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
                                          options_.chunk, engine_.options().max_tokens);
     if (shared > 0) {
       prefix = std::make_shared<Prefix>();
-      prefix->tokens.assign(first.begin(), first.begin() + shared);
+      prefix->tokens = first.Slice(0, static_cast<size_t>(shared));
       prefix->to_fork = prefix->unfinished = static_cast<int64_t>(submissions.size());
     }
   }

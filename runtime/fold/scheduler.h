@@ -16,6 +16,7 @@
 
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/fold/engine.h"
+#include "runtime/fold/prompt_tokens.h"
 #include "runtime/fold/sampler.h"
 #include "runtime/weights/embedding_source.h"
 
@@ -23,7 +24,7 @@ namespace kvfold {
 
 struct Request {
   std::string id;
-  std::vector<TokenId> tokens;  // the prompt, at least one
+  PromptTokens tokens;  // the prompt, at least one
   int64_t max_new_tokens = 0;
   SamplingOptions sampling;
   std::vector<std::string> stop;  // text ends before the first of these

@@ -8,9 +8,9 @@ namespace kvfold {
 namespace {
 
 // Tokens that two prompts can fold once.
-int64_t Shareable(std::span<const TokenId> a, std::span<const TokenId> b, int64_t chunk) {
+int64_t Shareable(const PromptTokens& a, const PromptTokens& b, int64_t chunk) {
   const auto shortest = static_cast<int64_t>(std::min(a.size(), b.size()));
-  return shortest == 0 ? 0 : ShareableTokens(CommonTokens(a, b), shortest, chunk);
+  return shortest == 0 ? 0 : ShareableTokens(a.CommonWith(b), shortest, chunk);
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ std::vector<DocumentGroup> GroupByDocument(std::span<const DocumentPrompt> promp
     int64_t most = 0;
     for (size_t i = first + 1; i < prompts.size(); ++i) {
       if (taken[i] || prompts[i].document != prompts[first].document) continue;
-      shared[i] = Shareable(prompts[first].tokens, prompts[i].tokens, chunk);
+      shared[i] = Shareable(*prompts[first].tokens, *prompts[i].tokens, chunk);
       most = std::max(most, shared[i]);
     }
     group.shared_tokens = most;

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "models/tokenizer/tokenizer.h"
+#include "runtime/fold/prompt_tokens.h"
 
 namespace kvfold {
 
 struct DocumentPrompt {
-  std::string document;  // what names it and its bytes; empty: none
-  std::span<const TokenId> tokens;
+  std::string document;                  // what names it and its bytes; empty: none
+  const PromptTokens* tokens = nullptr;  // borrowed
 };
 
 struct DocumentGroup {

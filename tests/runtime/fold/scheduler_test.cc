@@ -237,7 +237,7 @@ TEST_F(SchedulerTest, ImpossibleRequestsAreRefusedByName) {
     EXPECT_THAT(refusal(Prompt(0, 1)), HasSubstr("prompt is empty"));
     Request request = Prompt(5, 1);
     for (const TokenId outside : {-1, static_cast<TokenId>(config_.vocab_size)}) {
-      request.tokens[2] = outside;
+      request.tokens = {1, 2, outside, 4, 5};
       EXPECT_THAT(refusal(request), HasSubstr(fmt::format("token id {} is outside", outside)));
     }
     EXPECT_THAT(refusal(Prompt(5, 0)), HasSubstr("max_new_tokens is 0"));

@@ -44,9 +44,10 @@ class SharingTest : public testing::Test {
               int64_t max_new_tokens) const {
     Request request;
     request.id = id;
-    request.tokens = document;
+    std::vector<TokenId> tokens = document;
     const auto own = RandomTokens(config_, own_tokens, RequestKey(id));
-    request.tokens.insert(request.tokens.end(), own.begin(), own.end());
+    tokens.insert(tokens.end(), own.begin(), own.end());
+    request.tokens = std::move(tokens);
     request.max_new_tokens = max_new_tokens;
     request.sampling = {.temperature = 1.5, .seed = 4};
     return request;
@@ -210,7 +211,9 @@ TEST_F(SharingTest, GroupIsTakenWholeOrNotAtAll) {
   std::vector<Scheduler::Submission> submissions;
   submissions.push_back({Ask("a", document, 3, 3), {}});
   submissions.push_back({Ask("b", document, 3, 3), {}});
-  submissions[1].request.tokens.back() = static_cast<TokenId>(config_.vocab_size);
+  std::vector<TokenId> outside = document;
+  outside.push_back(static_cast<TokenId>(config_.vocab_size));
+  submissions[1].request.tokens = std::move(outside);
   RunLocalModel("random", Options(), [&](LocalRank& rank) {
     Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 16});
     EXPECT_THROW(scheduler.SubmitTogether(submissions), InputError);

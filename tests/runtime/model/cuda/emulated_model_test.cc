@@ -124,7 +124,8 @@ TEST(EmulatedModel, LogitsAloneEqualLogitsBesideOthers) {
     const auto submit = [&](size_t i, std::vector<float>& logits) {
       Request request;
       request.id = std::to_string(i);
-      request.tokens.assign(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(lengths[i]));
+      request.tokens = std::vector<TokenId>(text.begin(),
+                                            text.begin() + static_cast<std::ptrdiff_t>(lengths[i]));
       request.max_new_tokens = 6;
       scheduler.Submit(request, {.logits = [&logits](std::span<const float> row) {
                          logits.insert(logits.end(), row.begin(), row.end());
