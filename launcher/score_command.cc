@@ -12,9 +12,11 @@
 #include "launcher/loaded_model.h"
 #include "launcher/report.h"
 #include "launcher/stop_signal.h"
+#include "launcher/text_input.h"
+#include "models/json_text.h"
+#include "models/tokenizer/utf8.h"
 #include "runtime/eval/npy_writer.h"
 #include "runtime/eval/score.h"
-#include "runtime/jobs/prompt_line.h"
 
 namespace kvfold {
 namespace {
@@ -23,16 +25,28 @@ constexpr int64_t kGatherRows = 16;
 constexpr const char* kBeginsAgain = "the text was not scored; the same command begins again";
 
 std::vector<TokenId> ReadTokenFile(const std::string& path) {
-  const nlohmann::json array =
-      nlohmann::json::parse(ReadTextFile(path), nullptr, /*allow_exceptions=*/false);
+  const std::string text = ReadInput(path, kBeginsAgain);
+  const std::string name = InputName(path);
+  if (const std::string_view other = OtherUnicode(text); !other.empty())
+    throw InputError(fmt::format("{} is {}, expected UTF-8", name, other));
+  nlohmann::json array;
+  try {
+    array = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    const JsonTrouble trouble = FindJsonTrouble(text, error);
+    throw InputError(
+        fmt::format("{}: expected a JSON array of token ids, but at line {}, column {}: {}", name,
+                    trouble.line, trouble.column, trouble.why));
+  }
   if (!array.is_array())
-    throw InputError(fmt::format("{}: expected a JSON array of token ids", path));
+    throw InputError(
+        fmt::format("{}: expected a JSON array of token ids, found {}", name, array.type_name()));
   std::vector<TokenId> tokens;
   for (const auto& entry : array) {
     if (!entry.is_number_integer() || entry.get<int64_t>() < 0 ||
         entry.get<int64_t>() > std::numeric_limits<TokenId>::max()) {
       throw InputError(
-          fmt::format("{}: element {} is {}, expected a token id", path, tokens.size(),
+          fmt::format("{}: element {} is {}, expected a token id", name, tokens.size(),
                       entry.is_number() ? entry.dump() : std::string(entry.type_name())));
     }
     tokens.push_back(entry.get<TokenId>());
@@ -47,10 +61,11 @@ std::vector<TokenId> ReadText(const std::string& path, const std::filesystem::pa
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: give token ids with --tokens", error.what()));
   }
+  const std::string text = AsText(ReadInput(path, kBeginsAgain), InputName(path));
   try {
-    return tokenizer->Encode(ReadTextFile(path), /*add_special=*/true);
+    return tokenizer->Encode(text, /*add_special=*/true);
   } catch (const InputError& error) {
-    throw InputError(fmt::format("{}: {}", path, error.what()));
+    throw InputError(fmt::format("{}: {}", InputName(path), error.what()));
   }
 }
 

@@ -5,14 +5,16 @@
 
 #include "comm/error.h"
 #include "launcher/commands.h"
+#include "launcher/text_input.h"
 #include "models/model_config.h"
 #include "models/tokenizer/tokenizer.h"
-#include "runtime/jobs/prompt_line.h"
 
 namespace kvfold {
 
 int TokenizeCommand(const TokenizeOptions& options) {
-  const std::string text = options.text ? *options.text : ReadTextFile(options.file);
+  const std::string text = options.text ? *options.text
+                                        : AsText(ReadInput(options.file, "nothing was tokenized"),
+                                                 InputName(options.file));
   const auto tokenizer = Tokenizer::Open(ResolveModel(options.model));
   fmt::print("{}\n", nlohmann::json(tokenizer->Encode(text, !options.no_special)).dump());
   return 0;

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 
+from byte_model import byte_model
 from hurt_model import set_weights
 from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, main, mean_nll, read_json, read_npy, with_mounts)
 
@@ -138,6 +139,43 @@ class Score(LauncherCase):
     def test_text_without_tokenizer_names_the_way(self):
         text = self.write("text.txt", "some words")
         self.assert_refused(kvfold("score", "--model", LLAMA, "--text", text), LLAMA, "--tokens")
+
+    def test_tokens_and_text_from_standard_input(self):
+        with open(os.path.join(LLAMA, "reference", "tokens.json"), encoding="utf-8") as file:
+            tokens = file.read()
+        for ranks in (None, 2):
+            result = kvfold("score", "--model", LLAMA, "--tokens", "-", "--dtype", "f32", "--json", stdin=tokens, ranks=ranks)
+            self.assert_done(result)
+            self.assertLessEqual(abs(self.assert_json(result)["nll"] - self.reference["llama_gqa"][4]), NLL_TOLERANCE)
+        model = byte_model(self.folder)
+        self.assertEqual(self.assert_json(kvfold("score", "--model", model, "--text", "-", "--json", stdin="hello"))["tokens"], 5)
+        self.assert_refused(kvfold("score", "--model", model, "--text", "-", stdin=""), "at least 2")
+        self.assert_refused(kvfold("score", "--model", LLAMA, "--tokens", "-", stdin="[1, x]"), "standard input", "line 1, column 5")
+
+    def test_text_cut_inside_a_character(self):
+        model = byte_model(self.folder)
+        whole = "hello w\u00f6rld ".encode()
+        nll = self.assert_json(kvfold("score", "--model", model, "--text", self.write_bytes("whole", whole), "--json"))["nll"]
+        for character in ("\u4e2d", "\u00e9", "\U0001F600"):
+            for kept in range(1, len(character.encode())):
+                path = self.write_bytes("cut", whole + character.encode()[:kept])
+                result = kvfold("score", "--model", model, "--text", path, "--json")
+                self.assert_done(result)
+                self.assertEqual(self.assert_json(result)["nll"], nll)
+                self.assertIn(f"{path} ends inside a character", result.stderr)
+        # Elsewhere, or where no more bytes could complete it, it is no UTF-8.
+        for data, place in [(b"hello \xe4\xb8 world", 6), (b"caf\xe9 au lait, once more\n", 3), (b"hello\xff", 5), (b"hello\xc0", 5)]:
+            result = kvfold("score", "--model", model, "--text", self.write_bytes("bad", data))
+            self.assert_refused(result, self.path("bad"), f"UTF-8 at byte {place}")
+            self.assert_printable(result)
+
+    def test_other_encodings_are_named(self):
+        model = byte_model(self.folder)
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+            text = self.write_bytes("text", "caf\u00e9 au lait, once more".encode(encoding))
+            tokens = self.write_bytes("tokens", "[1, 2, 3]".encode(encoding))
+            for option, path in (("--text", text), ("--tokens", tokens)):
+                self.assert_refused(kvfold("score", "--model", model, option, path), path, encoding[:6].upper(), "expected UTF-8")
 
     def test_more_tokens_than_the_cache(self):
         self.assert_refused(self.score("llama_gqa", "--max-tokens", 179), "180", "179", "--max-tokens")
