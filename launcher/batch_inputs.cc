@@ -6,18 +6,22 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <set>
-#include <sstream>
+#include <string_view>
 
 #include "launcher/stop_signal.h"
+#include "launcher/text_input.h"
+#include "models/quoted.h"
+#include "models/tokenizer/utf8.h"
 #include "runtime/fold/shared_prefix.h"
 #include "runtime/jobs/request_hash.h"
 
 namespace kvfold {
 namespace {
 
+constexpr const char* kNothingBegun = "nothing was begun; the same command goes on";
+
 // While pipes are waited for.
-void StopReading() { ThrowIfStopped("nothing was begun; the same command goes on"); }
+void StopReading() { ThrowIfStopped(kNothingBegun); }
 void StopWriting() { ThrowIfStopped("not all was written; the same command begins again"); }
 
 }  // namespace
@@ -25,6 +29,9 @@ void StopWriting() { ThrowIfStopped("not all was written; the same command begin
 BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, int n_ranks)
     : options_(options), model_(model), n_ranks_(n_ranks) {
   CheckSamplingOptions(options.sampling);
+  CheckStandardInput({{"--prompts", options.prompts},
+                      {"--prompt-file", options.prompt_file},
+                      {"--document", options.document}});
   try {
     tokenizer_ = Tokenizer::Open(model.path());
   } catch (const InputError& error) {
@@ -63,45 +70,104 @@ Job BatchInputs::Single() {
   PromptLine line = Defaults();
   line.id = "prompt";
   line.document = options_.document;
-  line.prompt =
-      options_.prompt ? *options_.prompt : ReadTextFile(options_.prompt_file, StopReading);
-  const std::string document = line.document.empty() ? "" : ReadTextFile(line.document);
+  const auto read = [](const std::string& path) {
+    return AsText(ReadInput(path, kNothingBegun), InputName(path));
+  };
+  line.prompt = options_.prompt ? *options_.prompt : read(options_.prompt_file);
+  const std::string document = line.document.empty() ? "" : read(line.document);
   return MakeJob(line, Key(line, "", document), document, {});
 }
 
 void BatchInputs::ReadBatch() {
-  std::istringstream lines(ReadTextFile(options_.prompts, StopReading));
-  std::set<std::string> ids;
-  std::string text;
-  for (int64_t number = 1; std::getline(lines, text); ++number) {
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    ThrowIfStopped("nothing was begun; the same command goes on");
-    PromptLine line;
+  const std::string name = InputName(options_.prompts);
+  const std::string text = ReadInput(options_.prompts, kNothingBegun);
+  if (const std::string_view other = OtherUnicode(text); !other.empty())
+    throw InputError(fmt::format("{} is {}, expected JSON lines in UTF-8", name, other));
+  if (PromptLineText(text).starts_with('['))
+    throw InputError(fmt::format("{} is a JSON array, expected one JSON object a line", name));
+  int64_t n_lines = 0;
+  std::vector<BadLine> bad;
+  for (size_t begin = 0, number = 1; begin < text.size(); ++number) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    if (PromptLineText(line).empty()) continue;
+    ThrowIfStopped(kNothingBegun);
+    ++n_lines;
     try {
-      line = ParsePromptLine(text, Defaults());
-      if (!ids.insert(line.id).second)
-        throw InputError(fmt::format("id \"{}\" stands there twice", line.id));
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("{}, line {}: {}", options_.prompts, number, error.what()));
+      TakeLine(line);
+    } catch (const BadLineError& error) {
+      // Its place among the jobs is kept, and gets a name when all names are known.
+      bad.push_back({.text = std::string(line), .number = number, .job = jobs_.size()});
+      jobs_.emplace_back().error =
+          InputError(Printable(fmt::format("{}, line {}: {}", name, number, error.what())));
     }
-    if (!line.document.empty()) results_->RefuseDocument(line.document);
-    std::string document;
-    std::optional<InputError> trouble;
-    try {
-      if (!line.document.empty()) document = ReadTextFile(line.document);
-    } catch (const InputError& error) {
-      trouble = error;
-    }
-    const std::string key = Key(line, text, document);
-    if (results_->Done(line.id, key, Key(line, text, ""))) {
-      ++already_done_;
-    } else {
-      jobs_.push_back(MakeJob(line, key, document, trouble));
-    }
+  }
+  documents_.clear();
+  document_ = {};
+  if (n_lines > 0 && n_lines == static_cast<int64_t>(bad.size())) {
+    const std::string first = jobs_[bad.front().job].error->what();
+    throw InputError(
+        n_lines == 1 ? first : fmt::format("{} (none of the {} lines can be run)", first, n_lines));
+  }
+  NameBadLines(bad);
+}
+
+void BatchInputs::TakeLine(std::string_view text) {
+  PromptLine line;
+  try {
+    line = ParsePromptLine(text, Defaults());
+    if (!ids_.insert(line.id).second)
+      throw InputError(fmt::format("id {} stands there twice", Quoted(line.id)));
+  } catch (const InputError& error) {
+    throw BadLineError(error.what());
+  }
+  if (line.document != document_.path) ReadDocument(line.document);
+  const std::string key = Key(line, text, document_.text);
+  if (results_->Done(line.id, key, Key(line, text, ""))) {
+    ++already_done_;
+  } else {
+    jobs_.push_back(MakeJob(line, key, document_.text, document_.trouble));
   }
 }
 
-std::string BatchInputs::Key(const PromptLine& line, const std::string& text,
+void BatchInputs::ReadDocument(const std::string& path) {
+  document_ = {.path = path};
+  if (path.empty()) return;
+  results_->RefuseDocument(path);
+  try {
+    const bool read_before = !documents_read_.insert(path).second;
+    document_.text = AsText(ReadTextFile(path, StopReading), path, read_before);
+  } catch (const InputError& error) {
+    document_.trouble = error;
+  }
+}
+
+// By the id that can be read in them and no other line has, else by their number.
+void BatchInputs::NameBadLines(const std::vector<BadLine>& bad) {
+  std::vector<size_t> done;
+  for (const BadLine& line : bad) {
+    Job& job = jobs_[line.job];
+    job.key = Key(Defaults(), line.text, "");
+    job.request.id = PromptLineId(line.text);
+    const bool has_id = !job.request.id.empty() && ids_.insert(job.request.id).second;
+    if (!has_id) {
+      job.request.id = fmt::format("line {}", line.number);
+      while (!ids_.insert(job.request.id).second) job.request.id += " (bad)";
+    }
+    try {
+      if (results_->Done(job.request.id, job.key)) done.push_back(line.job);
+    } catch (const InputError&) {
+      // Of another bad line that stood there before: this one's record comes behind.
+      if (has_id) throw;
+    }
+  }
+  already_done_ += static_cast<int64_t>(done.size());
+  for (auto job = done.rbegin(); job != done.rend(); ++job)
+    jobs_.erase(jobs_.begin() + static_cast<int64_t>(*job));
+}
+
+std::string BatchInputs::Key(const PromptLine& line, std::string_view text,
                              const std::string& document) const {
   const ModelOptions& m = options_.model;
   return RequestHash(
@@ -114,18 +180,19 @@ std::string BatchInputs::Key(const PromptLine& line, const std::string& text,
 }
 
 Job BatchInputs::MakeJob(const PromptLine& line, const std::string& key,
-                         const std::string& document,
-                         const std::optional<InputError>& trouble) const {
+                         const std::string& document, const std::optional<InputError>& trouble) {
   Job job;
   job.request.id = line.id;
   job.key = key;
-  job.error = trouble;
-  if (job.error) return job;
+  if (trouble) {
+    job.error = InputError(Printable(trouble->what()));
+    return job;
+  }
   if (!line.document.empty()) job.document = RequestHash({line.document, document});
   try {
     const PromptEncoder encoder(tokenizer_.get(), tokenizer_trouble_, chat_template_.get(),
                                 chat_trouble_, options_.chat);
-    job.request.tokens = encoder.Encode(line, document);
+    job.request.tokens = Held(encoder.Encode(line, document), job.document);
     job.request.max_new_tokens = line.max_new_tokens;
     job.request.sampling = line.sampling;
     job.request.stop = line.stop;
@@ -134,9 +201,22 @@ Job BatchInputs::MakeJob(const PromptLine& line, const std::string& key,
     const int64_t most = options_.model.max_tokens;
     Scheduler::Check(job.request, model_.config(), most > 0 ? most : kAsMuchAsIsAsked);
   } catch (const InputError& error) {
-    job.error = error;
+    job.error = InputError(Printable(error.what()));
+    job.request.tokens = {};
   }
   return job;
+}
+
+// Requests of one document hold its ids once, in those of the first of them.
+PromptTokens BatchInputs::Held(std::vector<TokenId> tokens, const std::string& document) {
+  if (document.empty() || results_ == nullptr) return tokens;
+  PromptTokens::Whole& whole = documents_[document];
+  if (whole == nullptr) {
+    tokens.shrink_to_fit();
+    whole = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+    return PromptTokens::Sharing(*whole, whole);
+  }
+  return PromptTokens::Sharing(tokens, whole);
 }
 
 void BatchInputs::Group() {

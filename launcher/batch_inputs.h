@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launcher/loaded_model.h"
@@ -30,7 +32,8 @@ struct Job {
 
 class BatchInputs {
  public:
-  // Reads --prompt or --prompts and opens --output. Throws InputError where nothing can be run.
+  // Reads --prompt or --prompts and opens --output. Throws InputError where nothing can be run. A
+  // line of --prompts that cannot be read is a job with an error, beside the others.
   BatchInputs(const RunOptions& options, const LoadedModel& model, int n_ranks);
 
   // What is still to be done, in the order of the file; those that run together, by place.
@@ -49,11 +52,30 @@ class BatchInputs {
  private:
   PromptLine Defaults() const;
   Job Single();
+  // A line that cannot be read: it fails alone.
+  class BadLineError : public InputError {
+   public:
+    using InputError::InputError;
+  };
+  struct BadLine {
+    std::string text;
+    size_t number;  // from 1
+    size_t job;     // its place
+  };
+  // The document that was read last: lines that follow each other often name the same.
+  struct Document {
+    std::string path;  // empty: none
+    std::string text;
+    std::optional<InputError> trouble;  // why there is no text
+  };
   void ReadBatch();
+  void TakeLine(std::string_view text);
+  void ReadDocument(const std::string& path);
+  void NameBadLines(const std::vector<BadLine>& bad);
   Job MakeJob(const PromptLine& line, const std::string& key, const std::string& document,
-              const std::optional<InputError>& trouble) const;
-  std::string Key(const PromptLine& line, const std::string& text,
-                  const std::string& document) const;
+              const std::optional<InputError>& trouble);
+  PromptTokens Held(std::vector<TokenId> tokens, const std::string& document);
+  std::string Key(const PromptLine& line, std::string_view text, const std::string& document) const;
   void Group();
   int64_t Chunk() const;
   int64_t CacheTokens() const;
@@ -69,6 +91,11 @@ class BatchInputs {
   std::vector<Job> jobs_;
   std::vector<DocumentGroup> groups_;
   int64_t already_done_ = 0;
+  // While a batch is read.
+  std::set<std::string> ids_;
+  std::set<std::string> documents_read_;
+  Document document_;
+  std::map<std::string, PromptTokens::Whole> documents_;  // by Job::document: what others share
 };
 
 }  // namespace kvfold

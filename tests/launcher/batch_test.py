@@ -3,9 +3,12 @@
 import fcntl
 import json
 import os
+import signal
+import subprocess
+import time
 
 from byte_model import byte_model
-from launcher_case import LLAMA, LauncherCase, kvfold, main, read_json, read_json_lines
+from launcher_case import KVFOLD, LLAMA, LauncherCase, environment, kvfold, main, read_json, read_json_lines
 
 TOKENS = read_json(LLAMA, "reference", "tokens.json")
 RECORD_KEYS = {"id", "key", "text", "tokens", "prompt_tokens", "new_tokens", "finish_reason", "timings", "transport"}
@@ -223,25 +226,197 @@ class Batch(LauncherCase):
             with self.subTest(arguments=arguments, ranks=ranks):
                 self.assert_refused(self.run_batch(self.requests[:1], *arguments, ranks=ranks), '"r0"')
 
-    def test_malformed_lines(self):
-        good = json.dumps(self.requests[0]) + "\n"
-        for bad, word in [("{", "JSON"), ("[1]", "JSON object"), ("{}", "id"), ('{"id": "x"}', "prompt"),
-                          ('{"id": "x", "prompt": "a", "tokens": [1]}', "exactly one"),
-                          ('{"id": 7, "tokens": [1]}', "id"), ('{"id": "x", "tokens": 1}', "tokens"),
-                          ('{"id": "x", "tokens": [1], "max_new_tokens": 0}', "max_new_tokens"),
-                          ('{"id": "x", "tokens": [1], "temperature": "hot"}', "temperature"),
-                          ('{"id": "x", "tokens": [1], "stop": "a"}', "stop"),
-                          ('{"id": "x", "tokens": [1], "colour": 1}', "colour"),
-                          ('{"id": "x", "tokens": [1], "seed": -1}', "seed"),
-                          ('{"id": "x", "tokens": [1], "tokens": [2]}', '"tokens" stands there twice'),
-                          ('{"id": "x", "tokens": ' + "[" * 100000 + "]" * 100000 + "}", "nested"),
-                          (b'{"id": "x", "prompt": "\xff"}', "JSON"), ('\udcff{}'.encode("utf-8", "surrogateescape"), "JSON")]:
+    def test_bad_lines_fail_alone(self):
+        good = [json.dumps(self.requests[0]), json.dumps(self.requests[1])]
+        for bad, bad_id, word in [
+                ("{", "line 3", "JSON"), ("[1]", "line 3", "JSON object"), ("{}", "line 3", "id"),
+                ('{"id": "x"}', "x", "prompt"), ('{"id": "x", "prompt": "a", "tokens": [1]}', "x", "exactly one"),
+                ('{"id": 7.5, "tokens": [1]}', "line 3", "id"), ('{"id": "x", "tokens": 1}', "x", "tokens"),
+                ('{"id": "x", "tokens": [1], "max_new_tokens": 0}', "x", "max_new_tokens"),
+                ('{"id": "x", "tokens": [1], "temperature": "hot"}', "x", "temperature"),
+                ('{"id": "x", "tokens": [1], "top_p": 2}', "x", "top_p"),
+                ('{"id": "x", "tokens": [1], "stop": 3}', "x", "stop"),
+                ('{"id": "x", "tokens": [1], "colour": 1}', "x", "colour"),
+                ('{"id": "x", "tokens": [1], "seed": -1}', "x", "seed"),
+                ('{"id": "x", "tokens": [1], "n": 2}', "x", '"n" is 2'),
+                ('{"id": "x", "tokens": [1], "tokens": [2]}', "x", 'key "tokens" appears twice'),
+                ('{"id": "x", "tokens": ' + "[" * 100000 + "]" * 100000 + "}", "x", "nested"),
+                ('{"id": "x", "prompt": "cut \\ud83d"}', "x", "surrogate"),
+                (b'{"id": "x", "prompt": "\xff"}', "x", "UTF-8"), (b"\xff{}", "line 3", "JSON"),
+                (bytes(512), "line 3", "zero"), ('{"id": "r0", "tokens": [1]}', "line 3", 'id "r0" stands there twice'),
+                ('{"custom_id": "x", "method": "POST", "url": "/v1/embeddings", "body": {}}', "x", "/v1/embeddings")]:
             with self.subTest(bad=bad):
-                prompts = self.path("bad.jsonl")
-                with open(prompts, "wb") as file:
-                    file.write(good.encode() + b"\n" + (bad if isinstance(bad, bytes) else bad.encode()) + b"\n")
-                self.assert_refused(self.run_batch(prompts), f"{prompts}, line 3", word)
-                self.assertIn(self.read_output_or_empty(), "")
+                if os.path.exists(self.output):
+                    os.remove(self.output)
+                lines = [good[0].encode(), b"", bad if isinstance(bad, bytes) else bad.encode(), good[1].encode()]
+                prompts = self.write_bytes("bad.jsonl", b"\n".join(lines))
+                result = self.run_batch(prompts, "--json")
+                self.assert_done(result)
+                self.assertEqual(self.assert_json(result)["errors"], 1)
+                records = self.records()
+                self.assertEqual([record["id"] for record in records], ["r0", bad_id, "r1"])
+                self.assertEqual(records[1]["error"]["code"], "bad_input")
+                self.assertIn(f"{prompts}, line 3: ", records[1]["error"]["message"])
+                self.assertIn(word, records[1]["error"]["message"])
+                self.assertIn(f"{prompts}, line 3: ", result.stderr)
+                self.assert_printable(result)
+                before = self.bytes_of_output()  # and is done then
+                summary = self.assert_json(self.run_batch(prompts, "--json"))
+                self.assertEqual((summary["done"], summary["done_before"]), (0, 3))
+                self.assertEqual(self.bytes_of_output(), before)
+
+    def test_bad_lines_mended_moved_and_retried(self):
+        lines = [json.dumps(self.requests[0]), '{"id": "x", "colour": 1}', "{", json.dumps(self.requests[1])]
+        self.assert_done(self.run_batch(self.write("in.jsonl", "\n".join(lines))))
+        self.assertEqual([record["id"] for record in self.records()], ["r0", "x", "line 3", "r1"])
+        # Another line 3 is another bad line; its record comes behind.
+        lines[2] = "}"
+        summary = self.assert_json(self.run_batch(self.write("in.jsonl", "\n".join(lines)), "--json"))
+        self.assertEqual((summary["done"], summary["done_before"], summary["errors"]), (1, 3, 1))
+        # A bad line with an id that is mended is another request of that id.
+        lines[1] = '{"id": "x", "tokens": [1, 2, 3], "max_new_tokens": 2}'
+        prompts = self.write("in.jsonl", "\n".join(lines))
+        self.assert_refused(self.run_batch(prompts), '"x"', "--retry-errors")
+        summary = self.assert_json(self.run_batch(prompts, "--json", "--retry-errors"))
+        self.assertEqual((summary["done"], summary["done_before"], summary["errors"]), (2, 2, 1))
+        last = {record["id"]: record for record in self.records()}
+        self.assertIn("tokens", last["x"])
+        self.assertIn("error", last["line 3"])
+
+    def test_names_of_bad_lines_are_nobody_elses(self):
+        lines = [{"id": "line 2", "tokens": [1, 2], "max_new_tokens": 1}, {"id": "x", "colour": 1},
+                 {"id": "x", "tokens": [1, 2], "max_new_tokens": 1}]
+        text = "\n".join(map(json.dumps, lines))
+        self.assert_done(self.run_batch(self.write("in.jsonl", text.replace('{"id": "x", "colour"', '{"colour"'))))
+        self.assertEqual([record["id"] for record in self.records()], ["line 2", "line 2 (bad)", "x"])
+        os.remove(self.output)
+        self.assert_done(self.run_batch(self.write("in.jsonl", text)))  # a good line comes before a bad one of its id
+        self.assertEqual([record["id"] for record in self.records()], ["line 2", "line 2 (bad)", "x"])
+        self.assertIn("tokens", self.records()[2])
+
+    def test_files_that_are_no_json_lines(self):
+        two = [self.requests[0], self.requests[1]]
+        text = "\n".join(map(json.dumps, two))
+        for name, data, words in [
+                ("array", json.dumps(two, indent=1).encode(), ["JSON array", "one JSON object a line"]),
+                ("rows", ("[" + text.replace("\n", ",\n") + "\n]").encode(), ["JSON array"]),
+                ("pretty", json.dumps(two[0], indent=1).encode(), ["line 1", "none of the"]),
+                ("utf16", text.encode("utf-16"), ["UTF-16"]), ("utf16be", text.encode("utf-16-be"), ["UTF-16"]),
+                ("utf16le", text.encode("utf-16-le"), ["UTF-16"]), ("utf32", text.encode("utf-32"), ["UTF-32"]),
+                ("binary", b"\x1f\x8b\x08" + bytes(range(255, 100, -1)) * 20, ["line 1", "JSON"]),
+                ("one", b'{"id": "x"\n', ["line 1"]), ("text", b"Dear friend,\nhow are you?\n", ["line 1", "none of the 2 lines"])]:
+            with self.subTest(name):
+                prompts = self.write_bytes(name, data)
+                result = self.run_batch(prompts)
+                self.assert_refused(result, prompts, *words)
+                self.assert_printable(result)
+                self.assertEqual(self.read_output_or_empty(), "")
+
+    def test_what_editors_leave_is_read_past(self):
+        first, second = (json.dumps(request).encode() for request in self.requests[:2])
+        mark = b"\xef\xbb\xbf"
+        for name, data in [("bom", mark + first + b"\n" + second), ("bomblank", mark + b"\r\n" + first + b"\r\n" + second),
+                           ("bomeach", mark + first + b"\n" + mark + second), ("crlf", first + b"\r\n\r\n" + second + b"\r\n"),
+                           ("tabs", b"\t" + first + b"\t \n \t\n" + second),
+                           ("separator", first + "\u2028\n".encode() + second), ("zeros", first + b"\n" + second + bytes(512))]:
+            with self.subTest(name):
+                self.output = self.path(f"{name}.out")
+                self.assert_done(self.run_batch(self.write_bytes(name, data)))
+                self.assertEqual([record["id"] for record in self.records()], ["r0", "r1"])
+                self.assertTrue(all("tokens" in record for record in self.records()))
+
+    def test_openai_lines_give_what_ours_give(self):
+        model = byte_model(self.folder)
+        chatml = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+                  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+        self.write("model/tokenizer_config.json", json.dumps({"chat_template": chatml}))
+        messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Hello there"}]
+        ours = [{"id": "a", "messages": messages, "max_new_tokens": 4, "temperature": 1, "seed": 3, "stop": ["x"]},
+                {"id": "7", "prompt": "Hello", "max_new_tokens": 3}]
+        parts = [{"role": "developer", "content": "be brief"},
+                 {"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}], "name": "bob"}]
+        theirs = [{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+                   "body": {"model": "m", "messages": parts, "max_completion_tokens": 4, "temperature": 1.0, "seed": 3, "stop": "x",
+                            "n": 1, "stream": False, "user": None}},
+                  {"custom_id": 7, "method": "POST", "url": "/v1/completions", "body": {"prompt": "Hello", "max_tokens": 3.0}}]
+        want = None
+        for requests in (ours, theirs):
+            self.output = self.path(f"{len(requests[0])}.jsonl")
+            self.assert_done(self.run_batch(requests, model=model))
+            got = {record["id"]: (record["prompt_tokens"], record["tokens"]) for record in self.records()}
+            self.assertEqual(set(got), {"a", "7"})
+            want = want or got
+            self.assertEqual(got, want)
+
+    def test_sampling_of_a_line_is_in_its_key(self):
+        request = {"id": "a", "tokens": TOKENS[:20], "max_new_tokens": 12, "temperature": 2.0, "seed": 1}
+        results = {}
+        for name, fields in [("plain", {}), ("top_k", {"top_k": 1}), ("top_p", {"top_p": 1e-9}), ("all", {"top_k": 256, "top_p": 1.0})]:
+            self.output = self.path(f"{name}.jsonl")
+            self.assert_done(self.run_batch([{**request, **fields}]))
+            results[name] = self.records()[0]
+            other = {**request, **fields, "top_k": 2}
+            self.assert_refused(self.run_batch([other]), '"a"', "another request")
+        greedy = self.path("greedy.jsonl")
+        self.assert_done(self.run_batch([{**request, "temperature": 0}], output=greedy))
+        want = read_json_lines(greedy)[0]["tokens"]
+        self.assertEqual((results["top_k"]["tokens"], results["top_p"]["tokens"]), (want, want))
+        self.assertEqual(results["all"]["tokens"], results["plain"]["tokens"])
+        self.assertNotEqual(results["plain"]["tokens"], want)
+
+    def test_numbers_and_their_text_are_one_id(self):
+        lines = [{"id": 7, "tokens": [1, 2], "max_new_tokens": 1}, {"id": "7", "tokens": [1, 2], "max_new_tokens": 1}]
+        self.assert_done(self.run_batch(lines))
+        self.assertEqual([record["id"] for record in self.records()], ["7", "line 2"])
+        self.assertIn('id "7" stands there twice', self.records()[1]["error"]["message"])
+
+    def test_prompts_from_standard_input(self):
+        text = "".join(json.dumps(request) + "\n" for request in self.requests)
+        for ranks in (None, 2):
+            self.output = self.path(f"out{ranks}.jsonl")
+            result = kvfold("run", "--model", LLAMA, "--dtype", "f32", "--prompts", "-", "--output", self.output, ranks=ranks, stdin=text)
+            self.assert_done(result)
+            self.assertEqual([record["id"] for record in self.records()], ["r0", "r1", "r2", "r3"])
+        result = kvfold("run", "--model", LLAMA, "--prompts", "-", "--output", self.path("x"), stdin="{\n")
+        self.assert_refused(result, "standard input, line 1")
+        self.assertFalse(os.path.exists("-"))
+
+    def test_signal_ends_the_wait_for_standard_input(self):
+        process = subprocess.Popen([KVFOLD, "run", "--model", LLAMA, "--prompts", "-", "--output", self.output], env=environment(),
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()  # what it runs on is said before anything is read
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=20), 4)
+        self.assertIn("kvfold: stopped by SIGTERM: nothing was begun", process.communicate()[1])
+
+    def test_ids_and_names_cannot_obey_the_terminal(self):
+        book = self.path("b\x1b[31m\u202eook.txt")
+        lines = [self.requests[0], {"id": "e\x1b[2J\n\u202e\u009b", "document": book, "prompt": "a"}, {"\x1b]0;x\x07": 1, "id": "y"}]
+        result = self.run_batch(lines)
+        self.assert_done(result)
+        self.assert_printable(result)
+        records = self.records()
+        self.assertEqual([record["id"] for record in records], ["r0", lines[1]["id"], "y"])  # what it is called, untouched
+        for record in records[1:]:
+            self.assertTrue(record["error"]["message"].isprintable())
+
+    def test_document_that_is_cut_or_no_utf8(self):
+        model = byte_model(self.folder)
+        requests = []
+        for name, data in [("cut", "caf\u00e9 \u4e2d".encode()[:-1]), ("whole", "caf\u00e9 ".encode()), ("latin1", b"caf\xe9 au lait"),
+                           ("utf16", "caf\u00e9 au lait".encode("utf-16"))]:
+            self.write_bytes(name, data)
+            requests.append({"id": name, "document": self.path(name), "prompt": "?", "max_new_tokens": 3})
+        requests.append({**requests[0], "id": "again"})
+        result = self.run_batch(requests, model=model)
+        self.assert_done(result)
+        records = {record["id"]: record for record in self.records()}
+        self.assertEqual(records["cut"]["tokens"], records["whole"]["tokens"])
+        self.assertEqual(records["cut"]["prompt_tokens"], records["whole"]["prompt_tokens"])
+        self.assertEqual(result.stderr.count(f"{self.path('cut')} ends inside a character: its last 2 bytes are left out"), 1)
+        self.assertIn("not UTF-8 at byte 3", records["latin1"]["error"]["message"])
+        self.assertIn("UTF-16", records["utf16"]["error"]["message"])
 
     def read_output_or_empty(self):
         if not os.path.exists(self.output):
@@ -255,8 +430,12 @@ class Batch(LauncherCase):
 
     def test_duplicate_ids(self):
         self.requests[3]["id"] = "r1"
-        self.assert_refused(self.run_batch(self.requests), "line 4", '"r1"')
-        self.assertEqual(self.read_output_or_empty(), "")
+        result = self.run_batch(self.requests)
+        self.assert_done(result)
+        records = self.records()  # the second is not taken for the first one's result
+        self.assertEqual([record["id"] for record in records], ["r0", "r1", "r2", "line 4"])
+        self.assertIn('line 4: id "r1" stands there twice', records[3]["error"]["message"])
+        self.assertEqual(len(records[1]["tokens"]), 7)
 
     def test_requests_that_fail_do_not_stop_the_others(self):
         mixed = [self.requests[0], {"id": "document", "prompt": "a", "document": self.path("none.txt")},

@@ -217,6 +217,12 @@ class Refusal(LauncherCase):
             self.assert_refused(result)
             self.assert_printable(result)
 
+    def test_standard_input_is_read_once(self):
+        for arguments in (["--prompt-file", "-", "--document", "-"],):
+            for ranks in (None, 2):
+                self.assert_refused(kvfold("run", "--model", LLAMA, *arguments, stdin="x", ranks=ranks), "--prompt-file", "--document",
+                                    "standard input")
+
     def test_model_that_one_rank_cannot_read(self):
         model = self.copy()
         script = f'if [ $RANK = 1 ]; then MODEL={self.path("elsewhere")}; else MODEL={model}; fi\n' \
