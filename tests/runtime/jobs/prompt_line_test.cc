@@ -290,9 +290,11 @@ TEST(PromptLineTest, DeveloperIsSystemAndNamesAreKept) {
 TEST(PromptLineTest, LinesOfOpenAiBatchesAreRead) {
   const PromptLine chat = ParsePromptLine(
       R"({"custom_id": "q1", "method": "POST", "url": "/v1/chat/completions", "body": )"
-      R"({"model": "x", "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 4,)"
-      R"( "temperature": 0.5, "top_p": 0.5, "stop": ["a", "b"], "seed": 3, "n": 1,)"
-      R"( "stream": false, "user": "u", "metadata": {"a": "b"}, "logprobs": false, "tools": [], "logit_bias": {},)"
+      R"({"model": "x", "messages": [{"role": "user", "content": "Hello"}],)"
+      R"( "max_completion_tokens": 4, "temperature": 0.5, "top_p": 0.5, "stop": ["a", "b"],)"
+      R"( "seed": 3, "n": 1,)"
+      R"( "stream": false, "user": "u", "metadata": {"a": "b"}, "logprobs": false, "tools": [],)"
+      R"( "logit_bias": {},)"
       R"( "presence_penalty": 0, "frequency_penalty": 0.0, "response_format": {"type": "text"},)"
       R"( "document": "d.txt"}})",
       {});
