@@ -15,6 +15,8 @@
 namespace kvfold {
 
 struct AddedToken {
+  static constexpr TokenId kNoId = -1;  // no file gives it one: it gets the next
+
   TokenId id = 0;
   std::string content;
   bool special = false;      // left out of decoded text on request

@@ -59,23 +59,29 @@ void BpeTokenizer::AddVocabulary() {
   ids_.reserve(spec_.vocabulary.size());
   // Memory goes by the largest id: it must not be far beyond what the file has tokens for.
   constexpr int64_t kMostUnused = 1 << 16;
-  const auto most_ids = std::min(static_cast<int64_t>(spec_.vocabulary.size()) + kMostUnused,
+  const size_t n_tokens = spec_.vocabulary.size() + spec_.unreachable.size();
+  const auto most_ids = std::min(static_cast<int64_t>(n_tokens) + kMostUnused,
                                  int64_t{BpeTokenizerSpec::kMostTokens});
-  for (const auto& [text, id] : spec_.vocabulary) {
+  const auto take = [&](const std::string& text, TokenId id) {
     if (id < 0 || id >= most_ids) {
       throw InputError(fmt::format("{}: token {} has id {}, expected 0 to {}", spec_.where,
                                    Quoted(text), id, most_ids - 1));
-    }
-    if (!ids_.emplace(text, id).second) {
-      throw InputError(
-          fmt::format("{}: token {} is in the vocabulary twice", spec_.where, Quoted(text)));
     }
     if (static_cast<size_t>(id) < entries_.size() && entries_[id].used) {
       throw InputError(
           fmt::format("{}: two tokens, one of them {}, have id {}", spec_.where, Quoted(text), id));
     }
     SetBytes(id, text);
+  };
+  for (const auto& [text, id] : spec_.vocabulary) {
+    take(text, id);
+    if (!ids_.emplace(text, id).second) {
+      throw InputError(
+          fmt::format("{}: token {} is in the vocabulary twice", spec_.where, Quoted(text)));
+    }
   }
+  for (const auto& [text, id] : spec_.unreachable) take(text, id);
+  spec_.unreachable = {};
 }
 
 std::vector<BpeMerge> BpeTokenizer::ResolveMerges() const {
@@ -97,13 +103,15 @@ std::vector<BpeMerge> BpeTokenizer::ResolveMerges() const {
   return merges;
 }
 
-void BpeTokenizer::AddAddedTokens() {
-  std::vector<AddedToken> raw, normalized;
-  std::unordered_set<std::string> contents;  // of `normalized`
+// Each added token once, with its id: of one that stands there again the last flags count, but what
+// was special once is left out of text, as Hugging Face has it.
+std::vector<AddedToken> BpeTokenizer::DistinctAddedTokens() const {
+  std::vector<AddedToken> distinct;
+  std::unordered_map<std::string_view, size_t> places;  // views into spec_
   // Hugging Face gives a token that is new to the vocabulary the next id, whatever the file says; a
   // file that says otherwise would be read as two different vocabularies.
-  auto next_id = static_cast<TokenId>(spec_.vocabulary.size());
-  std::vector<bool> seen(entries_.size());
+  const auto n_vocabulary = static_cast<TokenId>(spec_.vocabulary.size());
+  TokenId largest = -1;
   for (const AddedToken& token : spec_.added) {
     const auto refuse = [&](const std::string& why) {
       throw InputError(
@@ -114,21 +122,42 @@ void BpeTokenizer::AddAddedTokens() {
       refuse(fmt::format("is {} bytes long, expected at most {}", token.content.size(),
                          AddedTokenFinder::kMostTokenBytes));
     }
+    const auto [place, is_new] = places.try_emplace(token.content, distinct.size());
     const auto known = ids_.find(token.content);
-    const TokenId expected = known != ids_.end() ? known->second : next_id;
-    if (token.id != expected) refuse(fmt::format("has id {}, expected {}", token.id, expected));
-    if (known == ids_.end()) {
+    const TokenId expected = !is_new               ? distinct[place->second].id
+                             : known != ids_.end() ? known->second
+                                                   : std::max(n_vocabulary, largest + 1);
+    if (token.id != AddedToken::kNoId && token.id != expected) {
+      refuse(fmt::format("has id {}, expected {}", token.id, expected));
+    }
+    if (is_new) distinct.emplace_back();
+    AddedToken& kept = distinct[place->second];
+    const bool special = kept.special || token.special;
+    kept = token;
+    kept.id = expected;
+    kept.special = special;
+    largest = std::max(largest, expected);
+  }
+  return distinct;
+}
+
+void BpeTokenizer::AddAddedTokens() {
+  std::vector<AddedToken> raw, normalized;
+  std::unordered_set<std::string> contents;  // of `normalized`
+  added_ = DistinctAddedTokens();
+  for (const AddedToken& token : added_) {
+    const auto refuse = [&](const std::string& why) {
+      throw InputError(
+          fmt::format("{}: added token {} {}", spec_.where, Quoted(token.content), why));
+    };
+    if (ids_.emplace(token.content, token.id).second) {
       if (token.id >= BpeTokenizerSpec::kMostTokens ||
           (static_cast<size_t>(token.id) < entries_.size() && entries_[token.id].used)) {
         refuse(fmt::format("has id {}, which is out of range or another token's", token.id));
       }
-      ++next_id;
-      ids_.emplace(token.content, token.id);
       SetBytes(token.id, token.content);
     }
-    seen.resize(entries_.size());
-    if (seen[token.id]) refuse("is there twice");
-    seen[token.id] = true;
+    entries_[token.id].added = true;
     entries_[token.id].special = token.special;
     if (!token.normalized) {
       raw.push_back(token);
@@ -198,6 +227,10 @@ std::string_view BpeTokenizer::TokenBytes(TokenId id, bool skip_special) const {
   const Entry& entry = entries_[id];
   if (skip_special && entry.special) return {};
   return BytesOf(entry);
+}
+
+bool BpeTokenizer::IsAdded(TokenId id) const {
+  return id >= 0 && id < vocab_size() && entries_[id].added;
 }
 
 std::string_view BpeTokenizer::BytesOf(const Entry& entry) const {

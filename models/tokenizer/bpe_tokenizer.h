@@ -23,6 +23,8 @@ struct BpeTokenizerSpec {
   std::string where;  // the file, for messages
   // The model's vocabulary in the byte alphabet, in any order.
   std::vector<std::pair<std::string, TokenId>> vocabulary;
+  // Tokens that no text becomes, since another has their text: they are only decoded.
+  std::vector<std::pair<std::string, TokenId>> unreachable;
   std::vector<std::pair<std::string, std::string>> merges;  // left and right token, by rank
   BpeOptions options;
   bool nfc = false;
@@ -42,6 +44,7 @@ class BpeTokenizer : public Tokenizer {
   std::vector<TokenId> Encode(std::string_view text, bool add_special) const override;
   std::string Decode(std::span<const TokenId> ids, bool skip_special) const override;
   std::string_view TokenBytes(TokenId id, bool skip_special) const override;
+  bool IsAdded(TokenId id) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(entries_.size()); }
   TokenId TokenToId(std::string_view token) const override;
 
@@ -50,19 +53,22 @@ class BpeTokenizer : public Tokenizer {
     int64_t begin = 0;  // of its bytes in bytes_
     int32_t size_bytes = 0;
     bool used = false;
+    bool added = false;
     bool special = false;
   };
 
   void AddVocabulary();
   std::vector<BpeMerge> ResolveMerges() const;
+  std::vector<AddedToken> DistinctAddedTokens() const;
   void AddAddedTokens();
   void SetBytes(TokenId id, std::string_view token);
   std::string_view BytesOf(const Entry& entry) const;
 
   BpeTokenizerSpec spec_;
+  std::vector<AddedToken> added_;
   std::vector<Entry> entries_;                         // by id
   std::string bytes_;                                  // what the ids decode to, end to end
-  std::unordered_map<std::string_view, TokenId> ids_;  // views into spec_
+  std::unordered_map<std::string_view, TokenId> ids_;  // views into spec_ and added_
   std::unique_ptr<ByteLevelBpe> bpe_;
   std::unique_ptr<AddedTokenFinder> raw_added_;
   std::unique_ptr<AddedTokenFinder> normalized_added_;

@@ -23,15 +23,19 @@ class JsonField {
   JsonField(const nlohmann::json& value, std::string where)
       : value_(value), where_(std::move(where)) {}
 
+  static const nlohmann::json& Null() {
+    static const nlohmann::json kNull;
+    return kNull;
+  }
+
   const nlohmann::json& value() const { return value_; }
   const std::string& where() const { return where_; }
   bool IsNull() const { return value_.is_null(); }
 
   // The field of an object; a null where it is missing.
   JsonField At(std::string_view key) const {
-    static const nlohmann::json kNull;
     const auto found = Object().find(key);
-    return {found == value_.end() ? kNull : *found, fmt::format("{}.{}", where_, key)};
+    return {found == value_.end() ? Null() : *found, fmt::format("{}.{}", where_, key)};
   }
   JsonField At(size_t index) const {
     return {Array().at(index), fmt::format("{}[{}]", where_, index)};

@@ -39,7 +39,10 @@ PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 
 void PreTokenizer::Add(Split split) { steps_.push_back({std::move(split)}); }
 void PreTokenizer::Add(Digits digits) { steps_.push_back({digits}); }
-void PreTokenizer::AddPrefixSpace() { steps_.push_back({PrefixSpace{}}); }
+void PreTokenizer::AddPrefixSpace() {
+  adds_prefix_space_ = true;
+  steps_.push_back({PrefixSpace{}});
+}
 
 struct PreTokenizer::Walker::State {
   std::vector<std::unique_ptr<SplitMatches>> matches;  // by step; null for a step without a regex

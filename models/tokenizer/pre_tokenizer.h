@@ -40,6 +40,7 @@ class PreTokenizer {
   void Add(Digits digits);
   // From here on, a space goes before each piece that does not begin with one.
   void AddPrefixSpace();
+  bool adds_prefix_space() const { return adds_prefix_space_; }
 
   // The words of one text after another. One walker a thread; the pre-tokenizer outlives it.
   class Walker {
@@ -74,6 +75,7 @@ class PreTokenizer {
  private:
   struct Step;
   std::vector<Step> steps_;
+  bool adds_prefix_space_ = false;
 };
 
 }  // namespace kvfold

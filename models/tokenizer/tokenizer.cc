@@ -19,7 +19,7 @@ std::unique_ptr<Tokenizer> Tokenizer::Open(const std::filesystem::path& model) {
       break;
   }
   const std::filesystem::path file = model / "tokenizer.json";
-  if (HasEntry(file)) return OpenTokenizerJson(file);
+  if (HasEntry(file)) return OpenTokenizerFolder(model);
   if (const std::filesystem::path other = model / "tokenizer.model"; HasEntry(other)) {
     const FileNature nature = SniffFile(other);
     if (nature.kind == FileKind::kForeign && nature.description != kSentencePiece) {

@@ -36,6 +36,14 @@ class Tokenizer {
   // vocab_size().
   virtual std::string_view TokenBytes(TokenId id, bool skip_special) const = 0;
 
+  // Whether `id` is a special token: one that TokenBytes leaves out if asked to.
+  bool IsSpecial(TokenId id) const {
+    return TokenBytes(id, true).empty() && !TokenBytes(id, false).empty();
+  }
+  // Whether `id` stands beside the vocabulary ("<|im_end|>"), special or not: a text becomes it
+  // where its own text is written out, and not by merges.
+  virtual bool IsAdded(TokenId id) const { return IsSpecial(id); }
+
   virtual int64_t vocab_size() const = 0;  // ids are in [0, vocab_size())
   // -1 where the vocabulary has no such token.
   virtual TokenId TokenToId(std::string_view token) const = 0;

@@ -4,6 +4,7 @@
 
 #include "models/json_file.h"
 #include "models/tokenizer/bpe_tokenizer.h"
+#include "models/tokenizer/folder_tokens.h"
 #include "models/tokenizer/json_field.h"
 #include "models/tokenizer/tokenizer_json_parts.h"
 
@@ -78,9 +79,8 @@ void ReadModel(const JsonField& model, BpeTokenizerSpec& spec) {
   }
 }
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path) {
+// `beside` null: the file alone.
+std::unique_ptr<Tokenizer> Open(const std::filesystem::path& path, const FolderTokens* beside) {
   constexpr uint64_t kMostBytes = uint64_t{256} << 20;  // the largest in use have some 40 MiB
   nlohmann::json root = ReadJsonFile(path, kMostBytes);
   for (const char* const key : {"model_type", "architectures", "weight_map"}) {
@@ -106,8 +106,29 @@ std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path) 
   ReadPostProcessor(part("post_processor"), spec);
   ReadDecoder(part("decoder"));
   ReadAddedTokens(part("added_tokens"), spec);
+  if (beside != nullptr) {
+    AddFolderTokens(*beside, spec.added);
+    const bool adds = spec.pre_tokenizer.adds_prefix_space();
+    if (beside->adds_prefix_space.value_or(adds) != adds) {
+      throw InputError(
+          fmt::format("{}: add_prefix_space is {}, expected {} as the tokenizer class of "
+                      "tokenizer_config.json has it",
+                      path.string(), adds, !adds));
+    }
+  }
   root = nullptr;
   return std::make_unique<BpeTokenizer>(std::move(spec));
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> OpenTokenizerJson(const std::filesystem::path& path) {
+  return Open(path, nullptr);
+}
+
+std::unique_ptr<Tokenizer> OpenTokenizerFolder(const std::filesystem::path& folder) {
+  const FolderTokens beside = ReadFolderTokens(folder);
+  return Open(folder / "tokenizer.json", &beside);
 }
 
 }  // namespace kvfold

@@ -133,7 +133,6 @@ void ReadAddedTokens(const JsonField& field, BpeTokenizerSpec& spec) {
   if (field.IsNull()) return;
   for (size_t i = 0; i < field.Array().size(); ++i) {
     const JsonField item = field.At(i);
-    item.ExpectKeys({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     AddedToken token;
     token.id = static_cast<TokenId>(item.At("id").Int(BpeTokenizerSpec::kMostTokens - 1));
     token.content = item.At("content").String();
