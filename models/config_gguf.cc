@@ -12,6 +12,7 @@
 #include "models/config_limits.h"
 #include "models/config_refusals.h"
 #include "models/quoted.h"
+#include "models/tokenizer/control_tokens.h"
 
 namespace kvfold {
 namespace {
@@ -262,7 +263,10 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.bos_id = bos.empty() ? -1 : bos.front();
   for (const std::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                      "tokenizer.ggml.eom_token_id"}) {
-    AddEosIds({file.Int(key, -1)}, {file.path(), std::string(key)}, &config);
+    ProducibleIds({file.Int(key, -1)}, {file.path(), std::string(key)}, config.vocab_size);
+  }
+  for (const int64_t id : EndOfGenerationIds(file, config.vocab_size)) {
+    if (id >= 0 && id < config.vocab_size) config.eos_ids.push_back(id);
   }
   return config;
 }

@@ -8,6 +8,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   tokenizer/bpe_tokenizer.cc
   tokenizer/byte_alphabet.cc
   tokenizer/byte_level_bpe.cc
+  tokenizer/control_tokens.cc
   tokenizer/folder_tokens.cc
   tokenizer/normalizer.cc
   tokenizer/pre_tokenizer.cc

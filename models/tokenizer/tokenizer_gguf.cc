@@ -1,12 +1,14 @@
 #include "models/tokenizer/tokenizer_gguf.h"
 
 #include <array>
+#include <unordered_map>
 #include <utility>
 
 #include "comm/error.h"
 #include "models/checkpoint/gguf_file.h"
 #include "models/quoted.h"
 #include "models/tokenizer/bpe_tokenizer.h"
+#include "models/tokenizer/control_tokens.h"
 #include "models/tokenizer/regex_translation.h"
 #include "models/tokenizer/utf8.h"
 
@@ -55,21 +57,48 @@ const Family& FindFamily(const GgufFile& file) {
                   file.path(), kKey, name.empty() ? "missing" : Quoted(name)));
 }
 
+// Placeholders ("<unused>", many times) whose text is another token's too, and tokens without text:
+// no text becomes one of them. Of placeholders alone the last keeps the text, as in llama.cpp.
+std::vector<bool> ShadowedTokens(const std::vector<std::string_view>& tokens,
+                                 const std::vector<int64_t>& types) {
+  std::vector<bool> shadowed(tokens.size());
+  std::unordered_map<std::string_view, size_t> owners;
+  owners.reserve(tokens.size());
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].empty()) {
+      shadowed[i] = true;
+      continue;
+    }
+    const auto [owner, is_new] = owners.try_emplace(tokens[i], i);
+    if (is_new) continue;
+    if (GgufTokenType{types[owner->second]} == GgufTokenType::kUnused) {
+      shadowed[owner->second] = true;
+      owner->second = i;
+    } else if (GgufTokenType{types[i]} == GgufTokenType::kUnused) {
+      shadowed[i] = true;
+    }
+  }
+  return shadowed;
+}
+
 void ReadTokens(const GgufFile& file, BpeTokenizerSpec& spec) {
   constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
   constexpr std::string_view kTypes = "tokenizer.ggml.token_type";
-  constexpr int64_t kControl = 3, kUserDefined = 4;
   const std::vector<std::string_view>& tokens = file.StringArray(kTokens);
   if (tokens.empty() || tokens.size() > BpeTokenizerSpec::kMostTokens) {
     throw InputError(fmt::format("{}: {} has {} tokens, expected 1 to {}", file.path(), kTokens,
                                  tokens.size(), BpeTokenizerSpec::kMostTokens));
   }
-  std::vector<int64_t> types(tokens.size(), 1);
+  std::vector<int64_t> types(tokens.size(), static_cast<int64_t>(GgufTokenType::kNormal));
   if (file.Has(kTypes)) types = file.IntArray(kTypes);
   if (types.size() != tokens.size()) {
     throw InputError(fmt::format("{}: {} has {} entries, expected {} as {}", file.path(), kTypes,
                                  types.size(), tokens.size(), kTokens));
   }
+  for (const TokenId id : ControlTokensByText(file)) {
+    types[static_cast<size_t>(id)] = static_cast<int64_t>(GgufTokenType::kControl);
+  }
+  const std::vector<bool> shadowed = ShadowedTokens(tokens, types);
   spec.vocabulary.reserve(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (FindInvalidUtf8(tokens[i]) != std::string_view::npos) {
@@ -77,12 +106,17 @@ void ReadTokens(const GgufFile& file, BpeTokenizerSpec& spec) {
                                    Quoted(tokens[i])));
     }
     const auto id = static_cast<TokenId>(i);
+    const GgufTokenType type{types[i]};
+    if (shadowed[i]) {
+      spec.unreachable.emplace_back(tokens[i], id);
+      continue;
+    }
     spec.vocabulary.emplace_back(tokens[i], id);
-    if (types[i] != kControl && types[i] != kUserDefined) continue;
+    if (type != GgufTokenType::kControl && type != GgufTokenType::kUserDefined) continue;
     AddedToken added;
     added.id = id;
     added.content = tokens[i];
-    added.special = types[i] == kControl;
+    added.special = type == GgufTokenType::kControl;
     spec.added.push_back(std::move(added));
   }
 }
@@ -143,7 +177,7 @@ std::unique_ptr<Tokenizer> OpenTokenizerGguf(const std::filesystem::path& path) 
   spec.pre_tokenizer.Add(
       PreTokenizer::Split{SplitRegex(TranslateRegex(family.regex, file.path()), file.path()),
                           SplitBehavior::kIsolated, false});
-  const auto n_tokens = static_cast<int64_t>(spec.vocabulary.size());
+  const auto n_tokens = static_cast<int64_t>(spec.vocabulary.size() + spec.unreachable.size());
   spec.prefix = ReadAround(file, "tokenizer.ggml.add_bos_token", family.adds_bos,
                            "tokenizer.ggml.bos_token_id", n_tokens);
   spec.suffix = ReadAround(file, "tokenizer.ggml.add_eos_token", false,
