@@ -360,8 +360,10 @@ class NotNumbersTest : public SchedulerTest {
   // Good ones never see the bad token.
   Request Ask(size_t i, bool good) const {
     Request request = Prompt(good ? 9 + 7 * static_cast<int64_t>(i % 3) : 20, 6, i + 1);
-    std::ranges::replace(request.tokens, kBad, kBad + 1);
-    if (!good) request.tokens[17] = kBad;
+    std::vector<TokenId> tokens = request.tokens.Slice(0, request.tokens.size());
+    std::ranges::replace(tokens, kBad, kBad + 1);
+    if (!good) tokens[17] = kBad;
+    request.tokens = std::move(tokens);
     if (i % 2 == 1) request.sampling = {.temperature = 0.8, .seed = i};
     return request;
   }
@@ -456,7 +458,9 @@ TEST_F(NotNumbersTest, ASharedPrefixFailsItsRequestsAlone) {
     for (size_t i = 0; i < 3; ++i) {
       Request request = Ask(0, false);
       request.id = std::to_string(i);
-      request.tokens[2] = kBad;
+      std::vector<TokenId> prompt = request.tokens.Slice(0, request.tokens.size());
+      prompt[2] = kBad;
+      request.tokens = std::move(prompt);
       together.push_back({request, {.failed = [&](const Error&) { ++n_failed; }}});
     }
     EXPECT_GT(scheduler.SubmitTogether(together), 0);
