@@ -3,8 +3,10 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <thread>
 
 #include "comm/error.h"
 #include "launcher/agreement.h"
@@ -27,9 +29,12 @@ void StartLog(const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-// What all ranks know, rank 0 says.
+// What all ranks know, rank 0 says. mpirun ends all ranks as soon as one of them has failed: the
+// others leave rank 0 the time to speak, and are ended then. One that is not has no rank 0 beside
+// it, as a program that a rank has started, and speaks for itself.
 int Fail(const std::string& sentence, ErrorCode code) {
-  if (RankFromEnvironment() == 0) Say(sentence);
+  if (RankFromEnvironment() != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  Say(sentence);
   return static_cast<int>(code);
 }
 

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -32,6 +33,10 @@ void SayLast(const std::string& sentence) {
   flockfile(stderr);  // for ever: whoever else has something to say waits for the end
 }
 
+// MPI takes its seconds to start on a machine that is busy, or whose disk is, whatever is said of
+// steps.
+constexpr std::chrono::seconds kShortestStart{20};
+
 [[noreturn]] void EndProcess(int exit_code) { _exit(exit_code); }
 
 }  // namespace
@@ -46,7 +51,10 @@ RankGroup::RankGroup(std::chrono::seconds timeout, int pretend_ranks)
     communicator_ = MakePretendCommunicator(pretend_ranks);
   } else if (StartedUnderMpi()) {
     StartupWatch watch(
-        {.timeout = timeout, .rank = RankFromEnvironment(), .say = SayLast, .end = EndProcess});
+        {.timeout = timeout.count() == 0 ? timeout : std::max(timeout, kShortestStart),
+         .rank = RankFromEnvironment(),
+         .say = SayLast,
+         .end = EndProcess});
     watch.WaitFor("all ranks to start MPI (MPI_Init)");
     session_ = std::make_unique<MpiSession>();
     watch.WaitFor("the others to set up how they communicate, over MPI");

@@ -18,8 +18,8 @@ class RankGroup {
  public:
   // Starts MPI where the process was started under it. pretend_ranks > 0: rank 0 of so many that
   // are not there (comm/local/pretend_group.h); throws InputError under MPI. Where the ranks do not
-  // come together within the timeout (0: for ever), one sentence says what is waited for and the
-  // process ends.
+  // come together within the timeout (20 s at least; 0: for ever), one sentence says what is waited
+  // for and the process ends.
   explicit RankGroup(std::chrono::seconds timeout, int pretend_ranks = 0);
   ~RankGroup();  // closes the communicator, then MPI
   Communicator& communicator() { return *communicator_; }

@@ -14,7 +14,7 @@ namespace kvfold {
 struct StartupWatchOptions {
   std::chrono::milliseconds timeout{0};  // of the whole start-up; 0: for ever, nothing is watched
   // Before another rank than 0 speaks, so that where all wait only one does.
-  std::chrono::milliseconds patience{2000};
+  std::chrono::milliseconds patience{5000};
   int rank = 0;
   std::function<void(const std::string& sentence)> say;
   std::function<void(int exit_code)> end;  // called from the watch's thread

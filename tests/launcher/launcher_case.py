@@ -171,14 +171,14 @@ class LauncherCase(unittest.TestCase):
         self.assertEqual(result.code, 0, str(result))
         self.assertEqual(result.sentences, [], str(result))
 
-    def assert_refused(self, result, *words, code=2):
+    def assert_refused(self, result, *words, code=2, within_s=20.0):
         """Exit code, exactly one sentence with these words, nothing on standard output, in time."""
         self.assertEqual(result.code, code, str(result))
         self.assertEqual(len(result.sentences), 1, str(result))
         for word in words:
             self.assertIn(str(word), result.sentences[0], str(result))
         self.assertEqual(result.stdout, "", str(result))
-        self.assertLess(result.seconds, 20.0, str(result))
+        self.assertLess(result.seconds, within_s, str(result))
 
     def assert_printable(self, result):
         """No byte that a terminal obeys, hides or cannot show left the program on standard error."""

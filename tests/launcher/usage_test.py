@@ -132,11 +132,17 @@ class Usage(LauncherCase):
         self.assert_refused(kvfold("plan", "--model", "nowhere", ranks=3), "nowhere")
         self.assert_refused(kvfold("plan", "--model", "nowhere", "--bogus", ranks=2), "--bogus")
 
+    def test_a_program_that_a_rank_has_started_speaks(self):
+        # Its environment is all of the rank's, and the launcher is there: but it is alone.
+        result = self.start_wrapper('[ "$RANK" = 0 ] || "$KVFOLD" "$@"; exec sleep 2', "plan", "--model", "nowhere", ranks=2)
+        self.assertEqual(len(result.sentences), 1, str(result))
+        self.assertIn("nowhere", result.sentences[0])
+
     def test_a_start_that_does_not_come_together_ends(self):
         tokens = self.write("t.json", "[1, 2, 3]")
         result = self.start_wrapper('[ "$RANK" = 1 ] && exec sleep 100; exec "$KVFOLD" "$@"', "score", "--model", LLAMA,
                                     "--tokens", tokens, "--step-timeout", 3, ranks=2)
-        self.assert_refused(result, "did not come together within 3 s", "rank 0", "MPI_Init", "--step-timeout", code=1)
+        self.assert_refused(result, "did not come together within 20 s", "rank 0", "MPI_Init", "--step-timeout", code=1, within_s=40.0)
 
     def test_option_that_one_rank_cannot_parse(self):
         result = self.start_wrapper('exec "$KVFOLD" score --chunk $((1 - RANK)) "$@"', "--model", LLAMA, "--tokens", "x",
