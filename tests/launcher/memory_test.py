@@ -50,13 +50,13 @@ class Memory(LauncherCase):
                 self.assertLess(many - one, 4 * DOCUMENT_BYTES * N_REQUESTS // 4, f"one request {one} bytes, {N_REQUESTS} {many}")
 
     def test_questions_about_one_document(self):
-        self.assert_held_once(lambda i: {"id": i, "document": self.book, "prompt": f"question {i}?"})
+        self.assert_held_once(lambda i: {"id": str(i), "document": self.book, "prompt": f"question {i}?"})
 
     def test_document_before_messages(self):
-        self.assert_held_once(lambda i: {"id": i, "document": self.book, "messages": [{"role": "user", "content": f"question {i}?"}]})
+        self.assert_held_once(lambda i: {"id": str(i), "document": self.book, "messages": [{"role": "user", "content": f"question {i}?"}]})
 
     def test_document_behind_system_messages(self):
-        self.assert_held_once(lambda i: {"id": i, "document": self.book, "messages": [
+        self.assert_held_once(lambda i: {"id": str(i), "document": self.book, "messages": [
             {"role": "system", "content": f"Be number {i}." + "!" * i}, {"role": "user", "content": f"question {i}?"}]})
 
 
