@@ -110,6 +110,9 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
     row += n_tokens;
   }
   const AttentionHeads heads = Heads(context);
+  KVFOLD_CHECK(layer_rows_.empty() ||
+                   layer_rows_.front().view.layout->has_key_bias == (context.block_rope.rows > 0),
+               "the context's kv_dtype", DTypeName(context.limits.kv_dtype));
   KeyBias key_bias;
   if (context.block_rope.rows > 0) {
     key_bias = {weights.qkv_bias + heads.n_heads * heads.head_dim,

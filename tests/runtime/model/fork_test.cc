@@ -21,10 +21,15 @@ class HandMadeRank {
         layout_(RankKvLayout(rank.config, rank.plan.rank(rank.communicator.rank()), rank.kernels,
                              kv_dtype)),
         pool_(rank.device, layout_, KvPool::BlocksFor(layout_, 900, kChunk, 3)),
-        context_(
-            rank.config, rank.plan, rank.communicator.rank(), rank.kernels, rank.device,
-            {.max_rows = kChunk, .max_sequences = 1, .max_logit_rows = 8, .max_gather_rows = 4}),
-        transformer_(rank.config, rank.plan, rank.weights, rank.kernels, rank.communicator) {}
+        context_(rank.config, rank.plan, rank.communicator.rank(), rank.kernels, rank.device,
+                 {.max_rows = kChunk,
+                  .max_sequences = 1,
+                  .max_logit_rows = 8,
+                  .max_gather_rows = 4,
+                  .kv_dtype = kv_dtype}),
+        transformer_(rank.config, rank.plan, rank.weights, rank.kernels, rank.communicator) {
+    transformer_.Prepare(context_);
+  }
 
   KvPool& pool() { return pool_; }
 
