@@ -30,11 +30,12 @@ void StartLog(const std::string& level) {
 }
 
 // What all ranks know, rank 0 says. mpirun ends all ranks as soon as one of them has failed: the
-// others leave rank 0 the time to speak, and are ended then. One that is not has no rank 0 beside
-// it, as a program that a rank has started, and speaks for itself.
+// others leave rank 0 the time to speak. One that only has its rank from the process that started
+// it may have no rank 0 beside it, and speaks for itself where it has not been ended by then.
 int Fail(const std::string& sentence, ErrorCode code) {
-  if (RankFromEnvironment() != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
-  Say(sentence);
+  const bool is_first = RankFromEnvironment() == 0;
+  if (!is_first) std::this_thread::sleep_for(std::chrono::seconds(3));
+  if (is_first || RankIsInherited()) Say(sentence);
   return static_cast<int>(code);
 }
 

@@ -60,6 +60,9 @@ bool StartedUnderMpi();
 // shell or a program that was itself started by mpirun and outlived it, makes nobody one of
 // several.
 int RankFromEnvironment();
+// Whether the process that started this one has the same rank: a script around a rank, or a rank
+// that started another program. False where that cannot be seen.
+bool RankIsInherited();
 // What a process that is alone is to be told: that its environment speaks of others of whom it
 // knows nothing. Empty: nothing speaks of any.
 std::string LoneRankWarning();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 
 namespace kvfold {
 namespace {
+
+constexpr const char* kRankVariables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
 
 // The number in an environment variable, if it is set to one.
 template <typename Value = int>
@@ -64,10 +67,21 @@ bool StartedUnderMpi() {
 
 int RankFromEnvironment() {
   if (!StartedUnderMpi() || !LauncherIsThere()) return 0;
-  for (const char* const variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+  for (const char* const variable : kRankVariables) {
     if (const auto rank = Number(variable)) return std::max(0, *rank);
   }
   return 0;
+}
+
+bool RankIsInherited() {
+  std::ifstream parent(fmt::format("/proc/{}/environ", getppid()), std::ios::binary);
+  for (std::string entry; std::getline(parent, entry, '\0');) {
+    for (const char* const variable : kRankVariables) {
+      const char* const mine = std::getenv(variable);
+      if (mine != nullptr && entry == fmt::format("{}={}", variable, mine)) return true;
+    }
+  }
+  return false;
 }
 
 std::string LoneRankWarning() {
