@@ -1,13 +1,11 @@
 #include "models/chat_template.h"
 
-#include <fstream>
-#include <iterator>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 #include "comm/error.h"
-#include "models/chat/chat_form.h"
 #include "models/chat/jinja_evaluator.h"
 #include "models/chat/jinja_parser.h"
 #include "models/checkpoint/file_kind.h"
@@ -16,6 +14,7 @@
 #include "models/checkpoint/model_path.h"
 #include "models/json_file.h"
 #include "models/quoted.h"
+#include "models/tokenizer/folder_tokens.h"
 #include "models/tokenizer/utf8.h"
 
 namespace kvfold {
@@ -26,16 +25,14 @@ constexpr uint64_t kMostConfigBytes = uint64_t{16} << 20;
 constexpr std::string_view kTheWay =
     "give the whole text with --prompt, in the form that the model reads";
 
-class RecognisedTemplate : public ChatTemplate {
+class ParsedTemplate : public ChatTemplate {
  public:
-  RecognisedTemplate(std::vector<jinja::Statement> statements, std::string bos_token,
-                     std::string name, bool may_read_names)
+  ParsedTemplate(std::vector<jinja::Statement> statements, ChatVariables variables,
+                 bool may_read_names)
       : statements_(std::move(statements)),
-        bos_token_(std::move(bos_token)),
-        name_(std::move(name)),
+        variables_(std::move(variables)),
         may_read_names_(may_read_names) {}
 
-  std::string name() const override { return name_; }
   bool MayReadNames() const override { return may_read_names_; }
 
   std::string Render(std::span<const ChatMessage> messages) const override {
@@ -53,7 +50,7 @@ class RecognisedTemplate : public ChatTemplate {
       }
     }
     try {
-      return jinja::Render(statements_, messages, bos_token_);
+      return jinja::Render(statements_, messages, variables_);
     } catch (const InputError& error) {
       throw InputError(
           fmt::format("the chat template cannot take this conversation: {}", error.what()));
@@ -62,8 +59,7 @@ class RecognisedTemplate : public ChatTemplate {
 
  private:
   std::vector<jinja::Statement> statements_;
-  std::string bos_token_;
-  std::string name_;
+  ChatVariables variables_;
   bool may_read_names_;
 };
 
@@ -83,7 +79,7 @@ bool ReadsNames(std::string_view source) {
 
 struct Source {
   std::string text;
-  std::string bos_token;
+  ChatVariables variables;
 };
 
 std::string ReadText(const std::filesystem::path& path) {
@@ -93,17 +89,6 @@ std::string ReadText(const std::filesystem::path& path) {
     RefuseOtherKinds(file.path(), file.bytes(), FileKind::kJson, "a Jinja template");
   }
   return {file.bytes().begin(), file.bytes().end()};
-}
-
-// A special token of tokenizer_config.json: a string, an object with its content, or null.
-std::string TokenText(const nlohmann::json& config, const char* key, const std::string& where) {
-  if (!config.contains(key) || config[key].is_null()) return "";
-  const nlohmann::json& token = config[key];
-  if (token.is_string()) return token.get<std::string>();
-  if (token.is_object() && token.contains("content") && token["content"].is_string()) {
-    return token["content"].get<std::string>();
-  }
-  throw InputError(fmt::format("{}: {} is no string and has no content", where, key));
 }
 
 // chat_template of tokenizer_config.json: a string, or a list of named ones of which "default"
@@ -132,12 +117,13 @@ Source ReadFolder(const std::filesystem::path& folder) {
     if (!config.is_object()) {
       throw InputError(fmt::format("{} is no JSON object", config_path.string()));
     }
-    source.bos_token = TokenText(config, "bos_token", config_path.string());
     source.text = TemplateText(config, config_path.string());
   }
   // A file of its own comes before the field, as in transformers.
   const std::filesystem::path file = folder / "chat_template.jinja";
   if (std::filesystem::exists(file, ignored)) source.text = ReadText(file);
+  for (const auto& [name, token] : ReadFolderTokens(folder).named)
+    source.variables.emplace_back(name, token.content);
   return source;
 }
 
@@ -145,50 +131,52 @@ Source ReadGguf(const std::filesystem::path& path) {
   const GgufFile file(path);
   Source source;
   source.text = file.String("tokenizer.chat_template", "");
-  if (file.Has("tokenizer.ggml.bos_token_id") && file.Has("tokenizer.ggml.tokens")) {
-    const auto& tokens = file.StringArray("tokenizer.ggml.tokens");
-    const int64_t bos = file.Int("tokenizer.ggml.bos_token_id");
-    if (bos >= 0 && bos < static_cast<int64_t>(tokens.size()))
-      source.bos_token = tokens[static_cast<size_t>(bos)];
+  if (!file.Has("tokenizer.ggml.tokens")) return source;
+  const auto& tokens = file.StringArray("tokenizer.ggml.tokens");
+  constexpr std::array<std::pair<const char*, const char*>, 7> kNames = {{
+      {"bos_token", "bos"},
+      {"eos_token", "eos"},
+      {"unk_token", "unknown"},
+      {"sep_token", "seperator"},  // spelled so in the format
+      {"pad_token", "padding"},
+      {"cls_token", "cls"},
+      {"mask_token", "mask"},
+  }};
+  for (const auto& [name, key] : kNames) {
+    const int64_t id = file.Int(fmt::format("tokenizer.ggml.{}_token_id", key), -1);
+    if (id >= 0 && id < static_cast<int64_t>(tokens.size()))
+      source.variables.emplace_back(name, tokens[static_cast<size_t>(id)]);
   }
   return source;
 }
 
 }  // namespace
 
-std::unique_ptr<ChatTemplate> ChatTemplate::Recognise(const std::string& source,
-                                                      const std::string& bos_token) {
+std::unique_ptr<ChatTemplate> ChatTemplate::Parse(const std::string& source,
+                                                  ChatVariables variables) {
   try {
     if (source.size() > kMostSourceBytes) {
       throw InputError(fmt::format("it is {} bytes long", source.size()));
     }
-    // A GGUF file's token may be any bytes.
-    if (FindInvalidUtf8(bos_token) != std::string_view::npos) {
-      throw InputError(fmt::format("its bos_token is {}, which is not UTF-8", Quoted(bos_token)));
+    for (const auto& [name, text] : variables) {  // a GGUF file's token may be any bytes
+      if (FindInvalidUtf8(text) != std::string_view::npos)
+        throw InputError(fmt::format("its {} is {}, which is not UTF-8", name, Quoted(text)));
     }
-    std::vector<jinja::Statement> statements = jinja::Parse(source);
-    std::string name = RecogniseForm(
-        [&](std::span<const ChatMessage> messages) {
-          return jinja::Render(statements, messages, bos_token);
-        },
-        bos_token);
-    return std::make_unique<RecognisedTemplate>(std::move(statements), bos_token, std::move(name),
-                                                ReadsNames(source));
+    return std::make_unique<ParsedTemplate>(jinja::Parse(source), std::move(variables),
+                                            ReadsNames(source));
   } catch (const InputError& error) {
     throw InputError(
-        fmt::format("the chat template is recognised neither as ChatML nor as Llama 3: {}; {}",
-                    error.what(), kTheWay));
+        fmt::format("the chat template cannot be read: {}; {}", error.what(), kTheWay));
   }
 }
 
 std::unique_ptr<ChatTemplate> ChatTemplate::Open(const std::filesystem::path& model) {
-  const Source source =
-      FindModelForm(model) == ModelForm::kFolder ? ReadFolder(model) : ReadGguf(model);
+  Source source = FindModelForm(model) == ModelForm::kFolder ? ReadFolder(model) : ReadGguf(model);
   if (source.text.empty()) {
     throw InputError(fmt::format("{} has no chat template; {}", model.string(), kTheWay));
   }
   try {
-    return Recognise(source.text, source.bos_token);
+    return Parse(source.text, std::move(source.variables));
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: {}", model.string(), error.what()));
   }

@@ -1,4 +1,4 @@
-"""Chat templates of our own, written as those of models are, and conversations: what tests/fixtures/chat/cases.json is made of."""
+"""Chat templates of our own, written as those of model families are, and conversations: what tests/fixtures/chat/ is made of."""
 
 import itertools
 
@@ -67,11 +67,436 @@ LLAMA3_WITH_DATE = """{{- bos_token }}
 {%- endif %}
 """
 
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set about = messages[0]['content'] %}"
+    "{% else %}{% set turns = messages %}{% set about = false %}{% endif %}"
+    "{% for message in turns %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Users and assistants take turns: user/assistant/user/...') }}{% endif %}"
+    "{% if loop.index0 == 0 and about != false %}{% set text = '<<SYS>>\\n' + about + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+    "{% else %}{% set text = message['content'] %}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + text.strip() + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + text.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+MISTRAL_V1 = (
+    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Turns must alternate.') }}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only users and assistants speak here.') }}"
+    "{% endif %}{% endfor %}"
+)
+
+MISTRAL_V3 = """{%- if messages[0]["role"] == "system" %}
+    {%- set about = messages[0]["content"] %}
+    {%- set turns = messages[1:] %}
+{%- else %}
+    {%- set turns = messages %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+{%- set asked = turns | selectattr("role", "equalto", "user") | list %}
+{#- Only users and assistants are counted: calls stand between them. #}
+{%- set ns = namespace() %}
+{%- set ns.index = 0 %}
+{%- for message in turns %}
+    {%- if not (message.role == "tool" or message.role == "tool_results" or (message.tool_calls is defined and message.tool_calls is not none)) %}
+        {%- if (message["role"] == "user") != (ns.index % 2 == 0) %}
+            {{- raise_exception("After the system message users and assistants take turns.") }}
+        {%- endif %}
+        {%- set ns.index = ns.index + 1 %}
+    {%- endif %}
+{%- endfor %}
+{{- bos_token }}
+{%- for message in turns %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and (message == asked[-1]) %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {%- for tool in tools %}
+                {%- set tool = tool.function %}
+                {{- '{"type": "function", "function": {' }}
+                {%- for key, val in tool.items() if key != "return" %}
+                    {%- if val is string %}
+                        {{- '"' + key + '": "' + val + '"' }}
+                    {%- else %}
+                        {{- '"' + key + '": ' + val|tojson }}
+                    {%- endif %}
+                    {%- if not loop.last %}
+                        {{- ", " }}
+                    {%- endif %}
+                {%- endfor %}
+                {{- "}}" }}
+            {%- endfor %}
+            {{- "][/AVAILABLE_TOOLS]" }}
+        {%- endif %}
+        {%- if loop.last and about is defined %}
+            {{- "[INST] " + about + "\\n\\n" + message["content"] + "[/INST]" }}
+        {%- else %}
+            {{- "[INST] " + message["content"] + "[/INST]" }}
+        {%- endif %}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token}}
+    {%- else %}
+        {{- raise_exception("Nobody else speaks here.") }}
+    {%- endif %}
+{%- endfor %}
+"""
+
+MISTRAL_TEKKEN = """{%- set today = "2025-05-01" %}
+{%- set about_without = "You answer. Today is " + today + ".\\n\\nSay so where you do not know." %}
+{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- if messages[0]['content'] is string %}
+        {%- set about = messages[0]['content'] %}
+    {%- else %}
+        {%- set about = messages[0]['content'][0]['text'] %}
+    {%- endif %}
+    {%- set turns = messages[1:] %}
+{%- else %}
+    {%- set about = about_without %}
+    {%- set turns = messages %}
+{%- endif %}
+{{- '[SYSTEM_PROMPT]' + about + '[/SYSTEM_PROMPT]' }}
+{%- for message in turns %}
+    {%- if message['role'] == 'user' %}
+        {%- if message['content'] is string %}
+            {{- '[INST]' + message['content'] + '[/INST]' }}
+        {%- else %}
+            {{- '[INST]' }}
+            {%- for block in message['content'] %}
+                {%- if block['type'] == 'text' %}{{- block['text'] }}{%- elif block['type'] in ['image', 'image_url'] %}{{- '[IMG]' }}{%- endif %}
+            {%- endfor %}
+            {{- '[/INST]' }}
+        {%- endif %}
+    {%- elif message['role'] == 'system' %}
+        {{- '[SYSTEM_PROMPT]' ~ message['content'] ~ '[/SYSTEM_PROMPT]' }}
+    {%- elif message['role'] == 'assistant' %}
+        {{- message['content'] + eos_token }}
+    {%- else %}
+        {{- raise_exception('Nobody else speaks here.') }}
+    {%- endif %}
+{%- endfor %}
+"""
+
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('There is no system role.') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Turns must alternate.') }}{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+    "{% else %}{% set role = message['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}"
+)
+
+GEMMA3 = """{{ bos_token }}
+{%- if messages[0]['role'] == 'system' -%}
+    {%- if messages[0]['content'] is string -%}
+        {%- set before_first = messages[0]['content'] + '\\n\\n' -%}
+    {%- else -%}
+        {%- set before_first = messages[0]['content'][0]['text'] + '\\n\\n' -%}
+    {%- endif -%}
+    {%- set turns = messages[1:] -%}
+{%- else -%}
+    {%- set before_first = "" -%}
+    {%- set turns = messages -%}
+{%- endif -%}
+{%- for message in turns -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception("Turns must alternate.") }}
+    {%- endif -%}
+    {%- if (message['role'] == 'assistant') -%}
+        {%- set role = "model" -%}
+    {%- else -%}
+        {%- set role = message['role'] -%}
+    {%- endif -%}
+    {{ '<start_of_turn>' + role + '\\n' + (before_first if loop.first else "") }}
+    {%- if message['content'] is string -%}
+        {{ message['content'] | trim }}
+    {%- elif message['content'] is iterable -%}
+        {%- for item in message['content'] -%}
+            {%- if item['type'] == 'image' -%}{{ '<start_of_image>' }}{%- elif item['type'] == 'text' -%}{{ item['text'] | trim }}{%- endif -%}
+        {%- endfor -%}
+    {%- else -%}
+        {{ raise_exception("Neither text nor parts.") }}
+    {%- endif -%}
+    {{ '<end_of_turn>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{'<start_of_turn>model\\n'}}
+{%- endif -%}
+"""
+
+PHI3 = (
+    "{% for message in messages %}{% if message['role'] == 'system' and message['content'] %}"
+    "{{'<|system|>\\n' + message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'user' %}"
+    "{{'<|user|>\\n' + message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'assistant' %}"
+    "{{'<|assistant|>\\n' + message['content'] + '<|end|>\\n'}}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+
+QWEN25 = """{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- messages[0]['content'] }}
+    {%- else %}
+        {{- 'You help.' }}
+    {%- endif %}
+    {{- "\\n\\n# Tools\\n\\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\\n</tools>\\n\\n<tool_call>\\n{\\"name\\": <name>, \\"arguments\\": <object>}\\n</tool_call><|im_end|>\\n" }}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\\nYou help.<|im_end|>\\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role }}
+        {%- for tool_call in message.tool_calls %}
+            {%- if tool_call.function is defined %}{%- set tool_call = tool_call.function %}{%- endif %}
+            {{- '\\n<tool_call>\\n{"name": "' }}{{- tool_call.name }}{{- '", "arguments": ' }}{{- tool_call.arguments | tojson }}{{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}{{- '<|im_start|>user' }}{%- endif %}
+        {{- '\\n<tool_response>\\n' }}{{- message.content }}{{- '\\n</tool_response>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+
+QWEN3 = """{%- if tools %}
+    {{- '<|im_start|>system\\n# Tools\\n' }}
+    {%- for tool in tools %}{{- "\\n" }}{{- tool | tojson }}{%- endfor %}
+    {{- '<|im_end|>\\n' }}
+{%- else %}
+    {%- if messages[0].role == 'system' %}
+        {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endif %}
+{%- set ns = namespace(calls_follow=true, last_question=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.calls_follow and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        {%- set ns.calls_follow = false %}
+        {%- set ns.last_question = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.content is string %}
+        {%- set content = message.content %}
+    {%- else %}
+        {%- set content = '' %}
+    {%- endif %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set thought = '' %}
+        {%- if message.reasoning_content is string %}
+            {%- set thought = message.reasoning_content %}
+        {%- else %}
+            {%- if '</think>' in content %}
+                {%- set thought = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+                {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+            {%- endif %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last_question %}
+            {%- if loop.last or (not loop.last and thought) %}
+                {{- '<|im_start|>' + message.role + '\\n<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+            {%- else %}
+                {{- '<|im_start|>' + message.role + '\\n' + content }}
+            {%- endif %}
+        {%- else %}
+            {{- '<|im_start|>' + message.role + '\\n' + content }}
+        {%- endif %}
+        {%- if message.tool_calls %}
+            {%- for tool_call in message.tool_calls %}
+                {%- if (loop.first and content) or (not loop.first) %}{{- '\\n' }}{%- endif %}
+                {{- tool_call | tojson }}
+            {%- endfor %}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}
+"""
+
+DEEPSEEK = (
+    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
+    "{% set ns = namespace(is_first=false, is_tool=false, is_output_first=true, about='', is_first_about=true) %}"
+    "{%- for message in messages %}{%- if message['role'] == 'system' %}{%- if ns.is_first_about %}"
+    "{% set ns.about = ns.about + message['content'] %}{% set ns.is_first_about = false %}{%- else %}"
+    "{% set ns.about = ns.about + '\\n\\n' + message['content'] %}{%- endif %}{%- endif %}{%- endfor %}"
+    "{{ bos_token }}{{ ns.about }}{%- for message in messages %}{%- if message['role'] == 'user' %}{%- set ns.is_tool = false -%}"
+    "{{'<\uff5cUser\uff5c>' + message['content']}}{%- endif %}"
+    "{%- if message['role'] == 'assistant' and 'tool_calls' in message %}{%- set ns.is_tool = false -%}"
+    "{%- for tool in message['tool_calls'] %}{%- if not ns.is_first %}{{ tool['type'] }}{%- set ns.is_first = true -%}"
+    "{%- endif %}{%- endfor %}{%- endif %}"
+    "{%- if message['role'] == 'assistant' and 'tool_calls' not in message %}{%- if ns.is_tool %}"
+    "{{ message['content'] }}{%- set ns.is_tool = false -%}{%- else %}{% set content = message['content'] %}"
+    "{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}"
+    "{{'<\uff5cAssistant\uff5c>' + content + '<\uff5cend\u2581of\u2581sentence\uff5c>'}}{%- endif %}{%- endif %}{%- endfor -%}"
+    "{% if ns.is_tool %}{{'<tool_outputs_end>'}}{% endif %}"
+    "{% if add_generation_prompt and not ns.is_tool %}{{'<\uff5cAssistant\uff5c><think>\\n'}}{% endif %}"
+)
+
+ZEPHYR = """{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>
+' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>
+' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>
+'  + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}"""
+
+VICUNA = (
+    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set about = messages[0]['content'].strip() %}"
+    "{% else %}{% set turns = messages %}{% set about = 'A talk.' %}{% endif %}{{ bos_token + about }}"
+    "{% for message in turns %}{% if loop.index0 == 0 %}{{ ' ' }}{% endif %}{% if message.role == 'user' %}"
+    "{{ 'USER: ' + message.content.strip() + ' ' }}{% elif message.role == 'assistant' %}"
+    "{{ 'ASSISTANT: ' + message.content.strip() + eos_token }}{% else %}{{ message.role | upper ~ ': ' ~ message.content | trim }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+COMMAND_R = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set about = messages[0]['content'] %}"
+    "{% elif false == true %}{% set turns = messages %}{% set about = 'You command.' %}"
+    "{% else %}{% set turns = messages %}{% set about = false %}{% endif %}{% if about != false %}"
+    "{{ '<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>' + about + '<|END_OF_TURN_TOKEN|>' }}{% endif %}"
+    "{% for message in turns %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Turns must alternate.') }}{% endif %}{% set content = message['content'] %}"
+    "{% if message['role'] == 'user' %}{{ '<|START_OF_TURN_TOKEN|><|USER_TOKEN|>' + content.strip() + '<|END_OF_TURN_TOKEN|>' }}"
+    "{% elif message['role'] == 'assistant' %}"
+    "{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'  + content.strip() + '<|END_OF_TURN_TOKEN|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}"
+)
+
+OLMO = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|system|>\\n' + message['content'] + '\\n' }}"
+    "{% elif message['role'] == 'user' %}{{ '<|user|>\\n' + message['content'] + '\\n' }}{% elif message['role'] == 'assistant' %}"
+    "{% if not loop.last %}{{ '<|assistant|>\\n'  + message['content'] + eos_token + '\\n' }}"
+    "{% else %}{{ '<|assistant|>\\n'  + message['content'] + eos_token }}{% endif %}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}"
+)
+
+GRANITE = """{%- if tools %}
+    {{- '<|start_of_role|>available_tools<|end_of_role|>' }}
+    {%- for tool in tools %}
+        {{- tool | tojson(indent=4) }}
+        {%- if not loop.last %}{{- '\\n\\n' }}{%- endif %}
+    {%- endfor %}
+    {{- '<|end_of_text|>\\n' }}
+{%- endif %}
+{%- for message in messages if message.role != 'nobody' %}
+    {%- if message['role'] == 'system' %}
+    {{- '<|start_of_role|>system<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n' }}
+    {%- elif message['role'] == 'user' %}
+    {{- '<|start_of_role|>user<|end_of_role|>' + message['content'] + '<|end_of_text|>\\n' }}
+    {%- elif message['role'] == 'assistant' %}
+    {{- '<|start_of_role|>assistant<|end_of_role|>'  + message['content'] + '<|end_of_text|>\\n' }}
+    {%- endif %}
+    {%- if loop.last and add_generation_prompt %}
+    {{- '<|start_of_role|>assistant<|end_of_role|>' }}
+    {%- endif %}
+{%- endfor %}"""
+
+# Functions by macros that call themselves, and a conversation that goes through one.
+MACROS = """{%- macro type_of(schema) -%}
+    {%- set basic = {"string": "str", "number": "float", "integer": "int", "boolean": "bool"} -%}
+    {%- if schema.type in basic -%}
+        {{- basic[schema.type] -}}
+    {%- elif schema.type == "array" -%}
+        {{- "list[" + type_of(schema.get("items")) + "]" -}}
+    {%- else -%}
+        {{- "Any" -}}
+    {%- endif -%}
+{%- endmacro -%}
+{%- macro turn(role, text='', end='<|im_end|>\\n', strip=false) -%}
+    {{- '<|im_start|>' ~ role ~ '\\n' -}}
+    {{- (text | trim) if strip else text -}}
+    {{- end -}}
+{%- endmacro -%}
+{{- turn('system', 'Types: ' ~ type_of({'type': 'array', 'items': {'type': 'integer'}}) ~ ', ' ~ type_of({'type': 'x'}), strip=true) -}}
+{%- for message in messages -%}
+    {{- turn(message.role, message.content) if message.role != 'assistant' else turn(text=message.content, role='assistant', strip=true) -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- turn('assistant', end='') -}}{%- endif -%}
+"""
+
+CALLS = """{% macro framed(role) %}<|{{ role }}|>
+{{ caller(role | title) }}<|end|>
+{% endmacro %}
+{% for message in messages %}
+{% call(name) framed(message.role) %}{{ name ~ ' says: ' }}{{ message.content }}{% endcall %}
+{% endfor %}
+{% set ending %}
+<|assistant|>{{ '\\n' }}
+{%- endset %}
+{% filter replace('|assistant|', '|' ~ 'assistant' ~ '|') %}{{ ending }}{% endfilter %}
+"""
+
+GENERATION = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}<|im_start|>assistant\n"
+    "{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}\n\n"
+    "{% else %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+LOOPS = """{% for message in messages %}
+{% if message.role == 'system' %}{% continue %}{% endif %}
+{% if loop.index > 4 %}{% break %}{% endif %}
+{{ loop.index0 }}/{{ loop.length }}-{{ loop.revindex }}:{{ loop.cycle('a', 'b') }}{{ loop.previtem.role if loop.previtem is defined }}>{{ message.role[:1] | upper }}:
+{%- for key, value in message.items() if key != 'role' %} {{ key }}={{ value | replace('\\n', '/') | trim }}{% else %} nothing{% endfor %}
+
+{% endfor %}
+{{ messages | map(attribute='role') | unique | sort | join(',') }}|{{ (messages | rejectattr('role', 'in', ['system']) | list)[-1:] | tojson }}
+{% raw %}{{ as it is }}{% endraw %}
+"""
+
 TEMPLATES = {
-    "chatml": (CHATML, "<s>"),
-    "chatml_with_default": (CHATML_WITH_DEFAULT, ""),
-    "llama3": (LLAMA3, "<|begin_of_text|>"),
-    "llama3_with_date": (LLAMA3_WITH_DATE, "<|begin_of_text|>"),
+    "chatml": (CHATML, {"bos_token": "<s>"}),
+    "chatml_with_default": (CHATML_WITH_DEFAULT, {}),
+    "llama3": (LLAMA3, {"bos_token": "<|begin_of_text|>"}),
+    "llama3_with_date": (LLAMA3_WITH_DATE, {"bos_token": "<|begin_of_text|>"}),
+    "llama2": (LLAMA2, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "mistral_v1": (MISTRAL_V1, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "mistral_v3": (MISTRAL_V3, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "mistral_tekken": (MISTRAL_TEKKEN, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "gemma": (GEMMA, {"bos_token": "<bos>"}),
+    "gemma3": (GEMMA3, {"bos_token": "<bos>"}),
+    "phi3": (PHI3, {"eos_token": "<|endoftext|>"}),
+    "qwen25": (QWEN25, {"eos_token": "<|im_end|>"}),
+    "qwen3": (QWEN3, {"eos_token": "<|im_end|>"}),
+    "deepseek": (DEEPSEEK, {"bos_token": "<\uff5cbegin\u2581of\u2581sentence\uff5c>"}),
+    "zephyr": (ZEPHYR, {"eos_token": "</s>"}),
+    "vicuna": (VICUNA, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "command_r": (COMMAND_R, {"bos_token": "<BOS_TOKEN>"}),
+    "olmo": (OLMO, {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}),
+    "granite": (GRANITE, {}),
+    "macros": (MACROS, {}),
+    "calls": (CALLS, {}),
+    "generation": (GENERATION, {}),
+    "loops": (LOOPS, {}),
 }
 
 CONTENTS = [
@@ -81,15 +506,466 @@ CONTENTS = [
     "\u00a0\u3000\u001f no-break, ideographic and a separator \u2003",
     "<|im_end|> {{ messages }} {% raw %} \\n",
     "Привет, 你好 👍🏽\r\n\ttabs",
+    "<think>\nso\n</think>\n\nyes",
 ]
 
 
-def conversations():
-    """Every way that one to four messages take turns, with and without a system message, contents in turn."""
-    contents = itertools.cycle(CONTENTS)
+def conversations(n_each=3, first=0):
+    """Every way that one to four messages take turns, with and without a system message, contents in turn from the `first` on."""
+    contents = itertools.islice(itertools.cycle(CONTENTS), first, None)
     shapes = [["user"] + ["assistant", "user"] * n for n in range(3)]
     shapes += [["system"] + shape for shape in shapes]
-    shapes += [["system"], ["assistant"], ["user", "user"], ["user", "system", "user"], ["system", "system", "assistant"]]
+    shapes += [["system"], ["assistant"], ["user", "user"], ["user", "assistant"], ["user", "system", "user"], ["system", "system", "assistant"]]
     for shape in shapes:
-        for _ in range(3):
+        for _ in range(n_each):
             yield [{"role": role, "content": next(contents)} for role in shape]
+
+
+# Expressions, one a line, each of them rendered alone: what Python makes of values.
+EXPRESSIONS = """
+1+2*3
+7//2
+-7//2
+-7%3
+7%-3
+7/2
+2**10
+2**-1
+1.5*2
+1e3
+1.0
+0.1+0.2
+1e16
+1e-5
+123456789.125
+7.0//2
+-7.5%2
+1_000
+true
+none
+[1,'a',2.5,none,true]
+(1,)
+()
+1,2
+{'a':1,'b':[2]}
+'a' ~ 1 ~ none ~ [1]
+'ab'*3
+[1]*3
+[1]+[2]
+'x'+'y'
+1 < 2
+1 < 2 < 3
+3 > 2 > 2
+1 == 1.0
+true == 1
+'a' < 'b'
+[1,2] < [1,3]
+'a' in 'abc'
+1 in [1]
+1 not in [1]
+'role' in messages[0]
+'x' in messages[0]
+not true
+not not ''
+1 if true else 2
+1 if false
+1 if false else 2 if false else 3
+'' or 'x'
+0 and 1
+none or 'y'
+messages[0].role
+messages[0]['role']
+messages[-1].content
+messages|length
+messages[0]|length
+messages[1:]|length
+messages[::-1][0].role
+messages[-1:][0].role
+messages[:-1]|length
+messages[1:-1][0].role
+'hello'[1:3]
+'hello'[::-1]
+'hello'[-2]
+'hello'[10]
+'hello'[::2]
+'hello'[3:1]
+'hello'[-100:100]
+'hello'[4:0:-2]
+'é中x'[1]
+'é中x'[1:]
+[1,2,3][1:]
+[1,2,3][::-1]
+[1,2,3][5:]
+[1,2,3][-2:]
+[1,2,3][::-2]
+(1,2,3)[1:]
+'a,b'.split(',')
+' a  b '.split()
+'a b c'.split(' ',1)
+' a b  c '.split(none,1)
+'a b c'.rsplit(' ',1)
+' a b  c '.rsplit(none,1)
+''.split()
+''.split(',')
+'abc'.upper()
+'ABC'.lower()
+'straße'.upper()
+'ΑΣ ΑΣ'.lower()
+'İ'.lower()
+'abc def'.title()
+"they're bill's".title()
+'abc dEF'.capitalize()
+' x '.strip()
+'xxaxx'.strip('x')
+'xxa'.lstrip('x')
+'axx'.rstrip('x')
+'abc'.startswith('a')
+'abc'.startswith(('x','a'))
+'abc'.endswith('c')
+'abc'.replace('b','X')
+'aaa'.replace('a','b',2)
+'abc'.replace('','-')
+'abc'.replace('','-',2)
+'abc'.find('c')
+'é中c'.find('c')
+'abc'.find('z')
+'abcabc'.rfind('b')
+'abc'.index('b')
+'abc'.index('z')
+'abca'.count('a')
+','.join(['a','b'])
+'abc'.isdigit()
+'123'.isdigit()
+'aB1'.isalnum()
+'ab'.isalpha()
+' \\t'.isspace()
+'Ab'.isupper()
+'AB1'.isupper()
+'a\\nb\\r\\nc'.splitlines()
+'a\\nb\\n'.splitlines(true)
+'a=b=c'.partition('=')
+'a=b=c'.rpartition('=')
+'a'.rpartition('=')
+'abc'.removeprefix('a')
+'abc'.removesuffix('c')
+{'a':1}.get('a')
+{'a':1}.get('b')
+{'a':1}.get('b',3)
+{'a':1}.items()|list
+{'a':1}.keys()|list
+{'a':1}.values()|list
+{'a':1}.keys()|length
+{'a':1,'b':2}|items|list
+{'b':1,'a':2}|dictsort
+{'b':1,'a':2}|dictsort(by='value')
+{'b':1,'a':2}|dictsort(reverse=true)
+messages[0]|tojson
+messages|tojson
+{'a':[1,{'b':none}]}|tojson
+{'a':[1,{'b':none}]}|tojson(indent=2)
+{'a':[]}|tojson(indent=4)
+{}|tojson(indent=4)
+'é"\\n</x>'|tojson
+'é👍'|tojson(ensure_ascii=true)
+[1.0,1e20,true]|tojson
+{'b':1,'a':2}|tojson(sort_keys=true)
+{1:2,none:3}|tojson
+[1,2]|tojson(separators=(',',':'))
+[1,2]|tojson(indent=2, separators=(',',':'))
+'\\x7f\\x1f\\b'|tojson
+x|tojson
+' a '|trim
+'xax'|trim('x')
+x|trim
+'abc'|upper
+'hello world'|title
+'hello-world (foo) {bar} [baz'|title
+'hello WORLD'|capitalize
+'aXb'|replace('X','-')
+'a1a1'|replace('a','b',1)
+12|replace(1,2)
+[1,2,3]|first
+[1,2,3]|last
+[]|first
+''|last
+'abc'|first
+'abc'|last
+[3,1,2]|sort
+[3,1,2]|sort(reverse=true)
+['b','A','c']|sort
+['b','A','c','a']|sort
+['b','A','c']|sort(case_sensitive=true)
+messages|sort(attribute='role')|map(attribute='content')|list
+[1,1,2]|unique|list
+['a','A']|unique|list
+['a','A']|unique(true)|list
+[1,2,3]|join('-')
+['a',1,none]|join
+messages|join(',', attribute='role')
+'abc'|join('-')
+messages|map(attribute='role')|list
+messages|map(attribute='role')|join(',')
+['a','b']|map('upper')|list
+['a','b']|map('replace','a','z')|list
+messages|selectattr('role','equalto','user')|list|length
+messages|selectattr('role','==','user')|map(attribute='content')|list
+messages|rejectattr('role','eq','user')|map(attribute='content')|list
+messages|rejectattr('role','in',['user','system'])|list
+[1,2,0]|select|list
+[1,2,3]|select('odd')|list
+[1,2,3]|reject('gt',1)|list
+x|default('d')
+''|default('d')
+''|default('d',true)
+none|d('z')
+messages[0].x|default('n')
+'3'|int
+'3.7'|int
+'x'|int
+'x'|int(default=7)
+3.9|int
+' 42 '|int
+'1e3'|int
+'+5'|int
+'+-5'|int
+''|int
+none|int
+[]|int
+true|int
+'3'|float
+'x'|float
+3|float
+3|string
+none|string
+'a\\nb\\n\\nc'|indent
+'a\\nb'|indent(2,true)
+'a\\nb\\n'|indent(2)
+'a\\n\\nb'|indent(2,blank=true)
+'a\\nb'|indent('> ')
+''|indent(2,true)
+[1,2,3]|reverse|list
+'abc'|reverse
+[1,2,3]|sum
+[1,2.5]|sum
+[1,2,3]|max
+[1,2,3]|min
+['b','A']|min
+[]|max
+-3|abs
+(-3)|abs
+'abc'|list
+'abc'|length
+'é中'|length
+'abc'|count
+'<a>'|safe
+'<a>'|safe ~ '<b>'
+'<a>'|safe|string|length
+x is defined
+x is undefined
+messages is defined
+none is none
+'a' is string
+1 is number
+true is number
+1.0 is float
+1 is integer
+true is integer
+true is boolean
+true is true
+1 is true
+false is false
+[] is sequence
+{} is sequence
+'' is sequence
+1 is sequence
+{} is mapping
+[] is iterable
+1 is iterable
+x is iterable
+x is sequence
+{}.keys() is sequence
+'a' is in ['a']
+2 is divisibleby 2
+3 is odd
+3 is even
+-3 is odd
+1 is eq 1
+1 is equalto(1)
+2 is gt 1
+2 is ge 2
+'a' is lower
+'A' is upper
+none is sameas none
+true is sameas true
+range(3)|list
+range(1,4)|list
+range(5,0,-2)|list
+range(3)[1]
+range(10)[2:4]|list
+dict(a=1)
+namespace is callable
+strftime_now is defined
+tools is defined
+tools is none
+documents
+add_generation_prompt
+enable_thinking is defined
+bos_token
+eos_token
+pad_token is defined
+loop is defined
+'a' 'b'
+"\\u00e9\\x41\\101\\q"
+'a' ~ x ~ 'b'
+[x]
+x == y
+x != 1
+x in [1]
+1 in x
+x + 1
+x.y
+x['y']
+x()
+x[0]
+x|length
+x|list
+x|join
+x|upper
+none == false
+0 == false
+'' == none
+messages == messages
+messages[0] == {'role':'system','content':'about x'}
+(1,2) == [1,2]
+messages[0].x is defined
+messages[0].x.y is defined
+none.x is defined
+'abc'.x is defined
+5 .x is defined
+[1,2].0
+[[1]].0.0
+messages.0.role
++3
+-(-3)
+--3
+2 ** 3 ** 2
+2*-3
+-2|abs
+'a'|upper ~ 'b'
+'a' ~ 'b'|upper
+1 + 2|string
+'x' is string and 1 is number
+x is not defined
+1 is not none
+'a' not in 'b'
+not 1 in [1]
+1 if x is defined else 2
+[1,2,]|length
+{'a':1,}|length
+namespace(a=1).a
+namespace(a=1).b is defined
+namespace(a=1)['a']
+'abc' is not string
+1.5|string
+1e100
+0.00001
+100000000000000000.0
+12345678901234567
+9007199254740993 == 9007199254740992.0
+'\\t'|tojson
+"it's"|list
+["it's", 'a"b', 'a\\'"b', '\\n\\x01é​', '\\\\', '　']
+messages|selectattr('content')|list|length
+messages|map('length')|list
+[[1,2],[3,4]]|map('first')|list
+[[1,2],[3]]|map(attribute=0)|list
+[{'a':{'b':1}}]|map(attribute='a.b')|list
+[{}]|map(attribute='a',default='z')|list
+messages|map(attribute='role')|length
+messages|map(attribute='role')|first
+messages|map(attribute='role')|last
+{'a':1}['a']
+{'a':1}.a
+{'items':1}['items']
+{'a':1}['get']('a')
+{1:'x'}[1]
+{1:'x'}[1.0]
+{'a':1,'a':2}
+messages[99]
+messages['x']
+messages[0].pop('role')
+messages.append(1)
+'a'['upper']()
+1/0
+1//0
+'a' + 1
+'a' * 'b'
+[1] + (2,)
+1 < 'a'
+none < 1
+none.strip()
+5()
+[]|tojson
+(1,2)|tojson
+[(1,'a')]
+true + true
+true ~ false
+[true, false]|sum
+10 % 3
+10.5 // 3
+1 == 1 == 1
+1 in [1] in [[true]]
+(1 if true)
+'a' if x else 'b' if y else 'c'
+messages|length > 2 and messages[0].role == 'system'
+(messages|selectattr('role','equalto','assistant')|list)[-1].content
+messages[0]|items|list
+messages[0].items()|list
+'a\\\\b'
+'tab\\there'
+"dq\\"x"
+'sq\\'x'
+messages is mapping
+messages is string
+namespace(a=1) is mapping
+'a b'.split(' ')[0]
+'<think>a</think>b'.split('</think>')[-1].lstrip('\\n')
+('x' if true else 'y')|upper
+[1,2,3]|select('in',[1,2])|list
+messages|selectattr('role','ne','user')|map(attribute='role')|unique|list
+messages|selectattr('role', 'defined')|list|length
+{}|length
+not messages
+messages and 'yes'
+messages|selectattr('role','equalto','nobody') and 'generator'
+(messages|selectattr('role','equalto','nobody')|list) and 'list'
+'x'.join('abc')
+'abc'[0] == 'a'
+'aab'|unique|join
+[3,'a']|sort
+['é','E','z']|sort
+'a'.upper().lower()
+'a' ~ ('b' ~ 'c')
+1 - 2 - 3
+2 - -2
+2--2
+7 - 3 ~ 'x'
+'a' ~ 1 + 2
+true and not false
+1 or x.y.z
+{'a': {'b': [1, 2]}}.a.b[1]
+[1,[2,[3]]]
+[[]]
+{'k': ()}
+{(1,2): 3}
+{[1]: 2}
+1.0 == 1
+-0.0
+0.0 == -0.0
+3.0|int
+'inf'|float
+1.5e3|int
+"a" < "B"
+'é' > 'z'
+'é' == 'é'
+""".strip().splitlines()

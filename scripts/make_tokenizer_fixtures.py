@@ -4,7 +4,7 @@
 The Python packages live in a virtual environment outside the repository:
 
     python3 -m venv ~/.cache/kvfold/reference
-    ~/.cache/kvfold/reference/bin/pip install tokenizers==0.23.3 gguf==0.19.0 jinja2==3.1.6 transformers==5.23.0
+    ~/.cache/kvfold/reference/bin/pip install tokenizers==0.23.3 gguf==0.19.0 jinja2==3.1.6 transformers==5.24.0
     ~/.cache/kvfold/reference/bin/python scripts/make_tokenizer_fixtures.py \
         --demo-model SmolLM2-135M-Instruct.Q4_1.gguf --tokenizer llama3=tokenizer.json --tokenizer qwen2=... --tokenizer tekken=...
 
@@ -20,7 +20,8 @@ stays as it was. Written are
     tokenizer/code_points.json     by the same names, what every code point becomes: for each 4096 of them the CRC-32 of the ids (u32) of
                                    three texts for each 256: the characters, the same with spaces between, each with U+0301 behind it
     tokenizer/tiny_*/tokenizer.json  vocabularies of 1000 tokens trained on the corpus, with Qwen 2's (NFC) and GPT-2's pre-tokenizers
-    chat/cases.json                templates (our own), conversations, and what transformers makes of them
+    chat/cases.json                templates (our own), conversations, and what transformers makes of them (null: refused)
+    chat/expressions.json          expressions of Jinja, and what transformers' environment prints for them (null: refused)
     chat/smollm2.json              the same with the demo model's template, which the GGUF file has
 
 The same bytes come out on every machine.
@@ -158,14 +159,22 @@ def make_tiny(records):
     train_tiny("tiny_gpt2", records, None, pre_tokenizers.ByteLevel(add_prefix_space=False), added)
 
 
-def chat_case(template, bos_token):
+def render(template, chat, variables):
+    """What transformers renders, or None where the template or Jinja refuses."""
+    import jinja2
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    chats = list(chat_cases.conversations())
-    texts, _ = render_jinja_template(
-        conversations=chats, chat_template=template, add_generation_prompt=True, bos_token=bos_token
-    )
-    return [{"messages": chat, "text": text} for chat, text in zip(chats, texts)]
+    try:
+        texts, _ = render_jinja_template(
+            conversations=[chat], chat_template=template, add_generation_prompt=True, **variables
+        )
+    except (jinja2.TemplateError, TypeError, ValueError, ZeroDivisionError, AttributeError):
+        return None
+    return texts[0]
+
+
+def chat_case(template, variables, chats):
+    return [{"messages": chat, "text": render(template, chat, variables)} for chat in chats]
 
 
 def write_json(path, value):
@@ -175,24 +184,38 @@ def write_json(path, value):
 
 
 def make_chat(demo_model):
-    cases = [
-        {"name": name, "template": template, "bos_token": bos, "renderings": chat_case(template, bos)}
-        for name, (template, bos) in chat_cases.TEMPLATES.items()
-    ]
+    cases = []
+    for i, (name, (template, variables)) in enumerate(chat_cases.TEMPLATES.items()):
+        chats = chat_cases.conversations(1, first=i)
+        cases.append({"name": name, "template": template, "variables": variables, "renderings": chat_case(template, variables, chats)})
     write_json(FIXTURES / "chat" / "cases.json", cases)
+    chat = [
+        {"role": "system", "content": "about x"},
+        {"role": "user", "content": " hello world \n"},
+        {"role": "assistant", "content": "the <b>answer</b>"},
+        {"role": "user", "content": "and? \u00e9\u4e2d"},
+    ]
+    variables = {"bos_token": "<s>", "eos_token": "</s>"}
+    values = [[e, render("{{ " + e + " }}", chat, variables)] for e in chat_cases.EXPRESSIONS]
+    write_json(FIXTURES / "chat" / "expressions.json", {"messages": chat, "variables": variables, "values": values})
     if demo_model:
         import gguf
 
         template = gguf.GGUFReader(demo_model).fields["tokenizer.chat_template"].contents()
-        write_json(FIXTURES / "chat" / "smollm2.json", chat_case(template, "<|im_start|>"))
+        chats = chat_cases.conversations()
+        write_json(FIXTURES / "chat" / "smollm2.json", chat_case(template, {"bos_token": "<|im_start|>"}, chats))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo-model", help="SmolLM2's GGUF file")
+    parser.add_argument("--chat-only", action="store_true", help="make the files of chat/ alone")
     parser.add_argument("--tokenizer", action="append", default=[], metavar="NAME=FILE", help="a tokenizer.json by name")
     arguments = parser.parse_args()
 
+    if arguments.chat_only:
+        make_chat(arguments.demo_model)
+        return
     records = tokenizer_corpus.make_records(random.Random(20260512))
     whole = tokenizer_corpus.SEPARATOR.join(records).encode()
     print(f"{len(records)} records, {len(whole)} bytes")

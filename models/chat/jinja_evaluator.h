@@ -7,18 +7,15 @@
 #include <string>
 #include <vector>
 
-#include "models/chat/jinja_parser.h"
+#include "models/chat/jinja_ast.h"
 #include "models/chat_template.h"
 
 namespace kvfold::jinja {
 
-// add_generation_prompt is true. `bos_token` is the variable of that name. Throws InputError naming
-// what is not supported and the line, or with the template's own words where it calls
-// raise_exception; also where rendering takes more work than a template of any use.
+// add_generation_prompt is true. Throws InputError naming what is not supported and the line, or
+// with the template's own words where it calls raise_exception; also where rendering takes more
+// work than a template of any use.
 std::string Render(const std::vector<Statement>& statements, std::span<const ChatMessage> messages,
-                   const std::string& bos_token);
-
-// Python's str.strip() of UTF-8, which Jinja's trim is.
-std::string Trim(const std::string& text);
+                   const ChatVariables& variables);
 
 }  // namespace kvfold::jinja

@@ -18,8 +18,9 @@ enum class TokenKind {
   kBeginPrint,  // {{
   kEndPrint,    // }}
   kName,
-  kString,  // unescaped
-  kInteger,
+  kString,   // unescaped
+  kInteger,  // decimal digits alone
+  kFloat,    // as std::from_chars reads it
   kOperator,
   kEnd,
 };

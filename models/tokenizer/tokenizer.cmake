@@ -1,8 +1,19 @@
 list(APPEND KVFOLD_MODELS_SOURCES
-  chat/chat_form.cc
+  chat/jinja_arithmetic.cc
   chat/jinja_evaluator.cc
+  chat/jinja_expression_parser.cc
+  chat/jinja_expressions.cc
+  chat/jinja_filters.cc
+  chat/jinja_globals.cc
+  chat/jinja_json.cc
   chat/jinja_lexer.cc
+  chat/jinja_lookup.cc
+  chat/jinja_machine.cc
+  chat/jinja_methods.cc
   chat/jinja_parser.cc
+  chat/jinja_tests.cc
+  chat/jinja_text.cc
+  chat/jinja_value.cc
   chat_template.cc
   tokenizer/added_tokens.cc
   tokenizer/bpe_tokenizer.cc

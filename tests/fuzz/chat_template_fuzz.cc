@@ -18,12 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
   const std::string said(input.substr(std::min(source_bytes + 1, size_bytes)));
   const std::vector<ChatMessage> messages = {
       {"system", " about\n"}, {"user", said}, {"assistant", "answer"}, {"user", said}};
-  fuzz::Attempt([&] {  // also those that are no form of ours
+  fuzz::Attempt([&] {
     if (FindInvalidUtf8(said) != std::string_view::npos) return;
     const std::vector<jinja::Statement> statements = jinja::Parse(source);
-    jinja::Render(statements, messages, "<s>");
+    jinja::Render(statements, messages, {{"bos_token", "<s>"}});
   });
-  fuzz::Attempt([&] { ChatTemplate::Recognise(source, "<s>")->Render(messages); });
+  fuzz::Attempt([&] { ChatTemplate::Parse(source, {{"bos_token", "<s>"}})->Render(messages); });
   fuzz::SetMappedBytes(data, source_bytes);
   fuzz::Attempt([&] { ChatTemplate::Open(folder.path()); });
   return 0;

@@ -210,6 +210,8 @@ def write_templates():
     write("chat_template", "arithmetic", "{% set a = 7 %}{% set a = a + a - 2 % 3 %}{{ -a }}{{ a ~ '' if a is defined else none }}")
     write("chat_template", "slices", "{% for m in messages[1:-1] %}{{ loop.index0 }}{{ m['content'] | trim }}{{ m.role }}{% endfor %}"
           "{{ messages | length }}{{ strftime_now('%d %b %Y') }}{{ raise_exception('no') }}")
+    for i in range(0, len(chat_cases.EXPRESSIONS), 20):
+        write("chat_template", f"expressions{i}", "".join("{{ " + e + " }}" for e in chat_cases.EXPRESSIONS[i : i + 20]))
     write("chat_template", "config", json.dumps({"bos_token": {"content": "<s>"}, "chat_template": [
         {"name": "default", "template": chat_cases.CHATML}, {"name": "tool_use", "template": ""}]}))
 

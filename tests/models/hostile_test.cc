@@ -215,21 +215,25 @@ TEST(SplitMatches, GapsOfAnyLengthAreCrossed) {
   }
 }
 
+void Render(const std::string& source) {
+  ChatTemplate::Parse(source, {})->Render(std::vector<ChatMessage>{{"user", "u"}});
+}
+
 // Trimming it would read behind its end.
 TEST(HostileTemplate, BosTokenThatIsNoTextIsRefused) {
-  EXPECT_THAT(ErrorOf([&] { ChatTemplate::Recognise("{{ bos_token | trim }}", "\xf0"); }),
+  EXPECT_THAT(ErrorOf([&] {
+                ChatTemplate::Parse("{{ bos_token | trim }}", {{"bos_token", "\xf0"}});
+              }),
               HasSubstr(R"(its bos_token is "\x{f0}", which is not UTF-8)"));
 }
 
 TEST(HostileTemplate, NumbersThatOverflowAreRefused) {
   std::string source = "{% set a = 999999999 %}";
   for (int i = 0; i < 40; ++i) source += "{% set a = a + a %}";
-  EXPECT_THAT(ErrorOf([&] { ChatTemplate::Recognise(source, ""); }),
-              HasSubstr("a '+' of these operands"));
+  EXPECT_THAT(ErrorOf([&] { Render(source); }), HasSubstr("a '+' whose result is beyond 64 bits"));
   source = "{% set a = 0 - 999999999 %}";
   for (int i = 0; i < 40; ++i) source += "{% set a = a - 0 - (0 - a) %}";
-  EXPECT_THAT(ErrorOf([&] { ChatTemplate::Recognise(source, ""); }),
-              HasSubstr("of these operands"));
+  EXPECT_THAT(ErrorOf([&] { Render(source); }), HasSubstr("whose result is beyond 64 bits"));
 }
 
 // A text of megabytes that every operand copies.
@@ -237,7 +241,7 @@ TEST(HostileTemplate, CopiesAreWork) {
   std::string source = "{% set a = 'aaaaaaaaaaaaaaaa' %}";
   for (int i = 0; i < 18; ++i) source += "{% set a = a + a %}";
   for (int i = 0; i < 20'000; ++i) source += "{% if a == a %}{% endif %}";
-  EXPECT_THAT(ErrorOf([&] { ChatTemplate::Recognise(source, ""); }), HasSubstr("more work"));
+  EXPECT_THAT(ErrorOf([&] { Render(source); }), HasSubstr("more work"));
 }
 
 TEST(MappingFaultsDeathTest, FileCutShortEndsTheProcessByName) {

@@ -31,7 +31,6 @@ class ByteTokenizer : public Tokenizer {
 
 class BracketTemplate : public ChatTemplate {
  public:
-  std::string name() const override { return "brackets"; }
   std::string Render(std::span<const ChatMessage> messages) const override {
     std::string text;
     for (const ChatMessage& message : messages)
