@@ -10,6 +10,7 @@
 
 #include "launcher/stop_signal.h"
 #include "launcher/text_input.h"
+#include "models/chat/turn_end.h"
 #include "models/quoted.h"
 #include "models/tokenizer/utf8.h"
 #include "runtime/fold/shared_prefix.h"
@@ -43,6 +44,8 @@ BatchInputs::BatchInputs(const RunOptions& options, const LoadedModel& model, in
   } catch (const InputError& error) {
     chat_trouble_ = error.what();
   }
+  if (chat_template_ != nullptr && tokenizer_ != nullptr)
+    turn_end_ids_ = TurnEndIds(model.path(), *chat_template_, *tokenizer_);
   if (options.prompts.empty()) {
     jobs_.push_back(Single());
     if (jobs_.front().error) throw *jobs_.front().error;
@@ -196,6 +199,7 @@ Job BatchInputs::MakeJob(const PromptLine& line, const std::string& key,
     job.request.max_new_tokens = line.max_new_tokens;
     job.request.sampling = line.sampling;
     job.request.stop = line.stop;
+    if (line.messages || (options_.chat && !line.tokens)) job.request.end_ids = turn_end_ids_;
     if (!line.stop.empty() && tokenizer_ == nullptr) throw InputError(tokenizer_trouble_);
     constexpr int64_t kAsMuchAsIsAsked = std::numeric_limits<int64_t>::max();
     const int64_t most = options_.model.max_tokens;

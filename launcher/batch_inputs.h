@@ -87,6 +87,7 @@ class BatchInputs {
   std::string tokenizer_trouble_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::string chat_trouble_;
+  std::vector<TokenId> turn_end_ids_;  // of requests that are chats
   std::unique_ptr<ResultFile> results_;
   std::vector<Job> jobs_;
   std::vector<DocumentGroup> groups_;

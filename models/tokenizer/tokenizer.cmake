@@ -14,6 +14,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   chat/jinja_tests.cc
   chat/jinja_text.cc
   chat/jinja_value.cc
+  chat/turn_end.cc
   chat_template.cc
   tokenizer/added_tokens.cc
   tokenizer/bpe_tokenizer.cc

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "runtime/fold/reply.h"
 #include "runtime/fold/shared_prefix.h"
 #include "shard/kv_layout.h"
 
@@ -50,7 +51,7 @@ struct Scheduler::Running {
   bool done = false;
   std::optional<Error> error;  // it failed; then it is done too
   Completion completion;
-  std::unique_ptr<StreamDecoder> decoder;
+  std::unique_ptr<Reply> reply;  // null without a tokenizer
   Clock::time_point started, first_token;
 
   int64_t prompt_tokens() const { return static_cast<int64_t>(request.tokens.size()); }
@@ -73,6 +74,11 @@ struct Scheduler::Running {
     if (!folding()) return {completion.tokens.back()};
     const int64_t end = std::min(prompt_tokens(), fed + chunk);
     return request.tokens.Slice(static_cast<size_t>(fed), static_cast<size_t>(end));
+  }
+  // Text that a stop string may still cut is never told.
+  void TellText() const {
+    if (callbacks.text && request.stop.empty() && !reply->piece().empty())
+      callbacks.text(reply->piece());
   }
   // A chunk was folded for it, up to token `end` of the prompt.
   void TellFolded(int64_t chunks, int64_t end, int64_t chunk) const {
@@ -173,7 +179,10 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     running->request = std::move(submission.request);
     running->callbacks = std::move(submission.callbacks);
     running->prefix = prefix;
-    if (tokenizer_ != nullptr) running->decoder = std::make_unique<StreamDecoder>(*tokenizer_);
+    if (tokenizer_ != nullptr) {
+      running->reply = std::make_unique<Reply>(*tokenizer_, SpecialTextsOf(running->request),
+                                               running->request.stop);
+    }
     waiting_.push_back(std::move(running));
   }
   return prefix ? prefix->n_tokens() : 0;
@@ -378,40 +387,42 @@ void Scheduler::TakeToken(Running& running, TokenId token) {
     running.first_token = Clock::now();
     completion.fold_s = SecondsSince(running.started);
   }
-  if (std::ranges::find(options_.eos_ids, token) != options_.eos_ids.end())
+  const auto is_end = [&](const auto& ids) { return std::ranges::find(ids, token) != ids.end(); };
+  if (is_end(options_.eos_ids) || is_end(running.request.end_ids)) {
+    if (running.reply != nullptr && running.reply->TakeEnd(token)) return Finish(running, "stop");
+    EndText(running);
     return Finish(running, "stop");
+  }
   completion.tokens.push_back(token);
   ++totals_.new_tokens;
-  if (running.decoder != nullptr) {
-    const std::string piece = running.decoder->Push(token);
-    completion.text += piece;
-    size_t cut = std::string::npos;
-    for (const std::string& stop : running.request.stop) {
-      if (stop.empty()) continue;
-      const size_t new_from = completion.text.size() - piece.size();  // none ended before it
-      const size_t from = new_from - std::min(new_from, stop.size() - 1);
-      cut = std::min(cut, completion.text.find(stop, from));
-    }
-    if (cut != std::string::npos) {
-      completion.text.resize(cut);
-      running.decoder.reset();  // what it still holds comes after the stop string
-      return Finish(running, "stop");
-    }
-    if (running.callbacks.text && running.request.stop.empty() && !piece.empty())
-      running.callbacks.text(piece);
+  if (running.reply != nullptr) {
+    if (running.reply->Take(token)) return Finish(running, "stop");
+    running.TellText();
   }
-  if (n_new + 1 >= running.request.max_new_tokens) Finish(running, "length");
+  if (n_new + 1 < running.request.max_new_tokens) return;
+  EndText(running);
+  Finish(running, "length");
+}
+
+void Scheduler::EndText(Running& running) {
+  if (running.reply == nullptr) return;
+  running.reply->Finish();
+  running.TellText();
 }
 
 void Scheduler::Finish(Running& running, const char* reason) {
   running.done = true;
   running.completion.finish_reason = reason;
   running.completion.decode_s = SecondsSince(running.first_token);
-  if (running.decoder == nullptr) return;
-  const std::string piece = running.decoder->Finish();
-  running.completion.text += piece;
-  if (running.callbacks.text && running.request.stop.empty() && !piece.empty())
-    running.callbacks.text(piece);
+  if (running.reply != nullptr) running.completion.text = running.reply->text();
+}
+
+// Most requests have no stop strings, and a vocabulary is long.
+const std::vector<std::string>& Scheduler::SpecialTextsOf(const Request& request) {
+  static const std::vector<std::string> kNone;
+  if (request.stop.empty()) return kNone;
+  if (!special_texts_.has_value()) special_texts_ = SpecialTexts(*tokenizer_);
+  return *special_texts_;
 }
 
 }  // namespace kvfold

@@ -11,6 +11,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,9 @@ struct Request {
   PromptTokens tokens;  // the prompt, at least one
   int64_t max_new_tokens = 0;
   SamplingOptions sampling;
-  std::vector<std::string> stop;  // text ends before the first of these
+  // Text ends before the first of these; one that holds the text of special tokens is met by them.
+  std::vector<std::string> stop;
+  std::vector<TokenId> end_ids;  // tokens that end it beside SchedulerOptions::eos_ids
 };
 
 struct Completion {
@@ -112,14 +115,17 @@ class Scheduler {
   Planned PlanStep();
   void Account(const Planned& planned, double seconds);
   void Release(const Running& finished);
+  void EndText(Running& running);
   void Finish(Running& running, const char* reason);
   void TakeToken(Running& running, TokenId token);
   void End(const Running& finished);
+  const std::vector<std::string>& SpecialTextsOf(const Request& request);
 
   Engine& engine_;
   EmbeddingSource& embeddings_;
   const Tokenizer* tokenizer_;
   SchedulerOptions options_;
+  std::optional<std::vector<std::string>> special_texts_;  // once a request has stop strings
   FoldTotals totals_;
   int64_t next_id_ = 0;
   int64_t reserved_tokens_ = 0;

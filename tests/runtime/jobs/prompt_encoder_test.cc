@@ -94,7 +94,7 @@ TEST_F(PromptEncoderTest, NamesAreIgnoredOnlyWhereNoTemplateReadsThem) {
   EXPECT_THAT(ErrorOf([&] { Encoded({.messages = messages, .name = "bob"}, false); }),
               HasSubstr("name \"bob\""));
   const auto of = [&](const std::string& source) {
-    const auto known = ChatTemplate::Recognise(source, "");
+    const auto known = ChatTemplate::Parse(source, {});
     const PromptEncoder encoder(&tokenizer_, "", known.get(), "", false);
     return ErrorOf([&] { encoder.Encode({.messages = messages, .name = "bob"}, ""); });
   };
