@@ -78,7 +78,8 @@ struct BenchCommandOptions {
 struct PlanOptions {
   ModelOptions model;
   int ranks = 1;
-  std::string device_memory;  // "40GiB"; empty: this machine's, shared by the ranks
+  std::optional<std::string>
+      device_memory;  // "40GiB"; default: this machine's, shared by the ranks
   int64_t tokens = 131072;
 };
 

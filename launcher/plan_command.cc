@@ -28,10 +28,10 @@ int PlanCommand(const PlanOptions& options) {
   // A device of a stated memory is not this machine: it is planned for as a GPU unless --device cpu
   // says otherwise.
   const bool this_machine =
-      model.device == "cpu" || (model.device == "auto" && options.device_memory.empty());
-  const int64_t device_bytes = options.device_memory.empty()
-                                   ? AvailableMemoryBytes() / options.ranks
-                                   : ParseBytes("--device-memory", options.device_memory);
+      model.device == "cpu" || (model.device == "auto" && !options.device_memory);
+  const int64_t device_bytes = options.device_memory
+                                   ? ParseBytes("--device-memory", *options.device_memory)
+                                   : AvailableMemoryBytes() / options.ranks;
   std::unique_ptr<CpuDevice> device;
   std::unique_ptr<KernelSizing> sizing;
   if (this_machine) {

@@ -148,7 +148,7 @@ void OutputFile::Lock() {
     whole.l_whence = SEEK_SET;
     if (Uninterrupted([&] { return fcntl(file_, F_OFD_SETLK, &whole); }) == 0) {
       spdlog::info("{} is locked by fcntl, its file system has no flock: {}", name_, Reason(cause));
-    } else if (errno == EAGAIN || errno == EACCES) {
+    } else if (errno == EAGAIN) {
       throw held();
     } else {
       spdlog::warn(

@@ -170,6 +170,8 @@ void SetField(PromptLine& line, Seen& seen, const std::string& field, const Json
     line.tokens = Tokens(field, value);
   } else if (field == "document") {
     line.document = String(field, value);
+    if (line.document.find('\0') != std::string::npos)
+      Refuse(field, value, "a path, which holds no zero byte");
   } else if (field == "temperature") {
     line.sampling.temperature = Number(field, value);
   } else if (field == "top_p") {
@@ -180,8 +182,11 @@ void SetField(PromptLine& line, Seen& seen, const std::string& field, const Json
     line.sampling.top_k = std::max<int64_t>(
         0, Integer(field, value, -1, most, "a whole number of at least 0 (0 or -1: all)"));
   } else if (field == "seed") {
-    line.sampling.seed = static_cast<uint64_t>(Integer(
-        field, value, 0, std::numeric_limits<int64_t>::max(), "a whole number of at least 0"));
+    constexpr std::string_view kRange = "a whole number from 0 to 18446744073709551615";
+    line.sampling.seed = value.is_number_unsigned()
+                             ? value.get<uint64_t>()
+                             : static_cast<uint64_t>(Integer(
+                                   field, value, 0, std::numeric_limits<int64_t>::max(), kRange));
   } else if (field == "stop") {
     if (!value.is_array() && !value.is_string()) Refuse(field, value, "a string or a list of them");
     line.stop.clear();

@@ -88,6 +88,11 @@ void ResultFile::TakeTail(std::string_view tail, int64_t begin_bytes, int64_t li
     if (zeros && records_.empty()) Refuse(line_number);
   } else if (const std::optional<KnownRecord> record = ReadRecord(text); record && !zeros) {
     Note(*record);  // whole but for its line's end
+  } else if (records_.empty() && !record && IsTornRecord(text)) {
+    // Nothing else says that this file is ours: it is not cut, and without a key not taken.
+    if (!HoldsKey(text)) Refuse(line_number);
+    spdlog::warn("{}, line {}: a torn record, passed over; its request is done again", file_.name(),
+                 line_number);
   } else if (record || IsTornRecord(text)) {
     kept_bytes_ = begin_bytes;
     spdlog::warn("{}, line {}: a torn record; its request is done again", file_.name(),

@@ -133,4 +133,14 @@ bool IsTornRecord(std::string_view text) {
   return take(R"(","error":{"code":")");
 }
 
+bool HoldsKey(std::string_view torn_record) {
+  constexpr std::string_view kBeforeKey = R"(","key":")";  // within an id its quotes are escaped
+  constexpr size_t kKeyDigits = 32;
+  const size_t at = torn_record.find(kBeforeKey);
+  if (at == std::string_view::npos) return false;
+  const std::string_view rest = torn_record.substr(at + kBeforeKey.size());
+  return rest.size() > kKeyDigits && rest.find_first_not_of("0123456789abcdef") == kKeyDigits &&
+         rest[kKeyDigits] == '"';
+}
+
 }  // namespace kvfold

@@ -33,5 +33,7 @@ std::optional<KnownRecord> ReadRecord(std::string_view line);
 // Whether `text` is the beginning of a record as these functions write it, cut anywhere: what is
 // left where a write broke off.
 bool IsTornRecord(std::string_view text);
+// Whether a torn record goes so far that its key is whole, as RequestHash writes it.
+bool HoldsKey(std::string_view torn_record);
 
 }  // namespace kvfold

@@ -14,6 +14,10 @@ RANK_KEYS = {"rank", "query_heads", "kv_heads", "weights_bytes", "cache_bytes", 
 
 
 class Plan(LauncherCase):
+    def test_an_empty_memory_is_not_this_machines(self):
+        # As an unset shell variable leaves it.
+        self.assert_refused(kvfold("plan", "--model", "llama-3.1-8b", "--device-memory", ""), "--device-memory", "40GiB")
+
     def test_large_model_fits_on_eight(self):
         result = kvfold(*LARGE, "--ranks", 8)
         self.assert_done(result)

@@ -100,7 +100,8 @@ TEST(PromptLineTest, WrongTypesAreRefusedByField) {
       {"temperature", {"\"0\"", "true", "[]"}},
       {"top_p", {"\"0\"", "true", "[]"}},
       {"top_k", {"\"5\"", "-2", "0.5", "9223372036854775808", "99999999999999999999"}},
-      {"seed", {"-1", "1.5", "\"1\"", "9223372036854775808", "18446744073709551615"}},
+      {"seed", {"-1", "1.5", "\"1\"", "18446744073709551616"}},
+      {"document", {"7", "\"a.txt\\u0000b\""}},
       {"stop", {"1", "{}", "[1]", "[null]", "[[\"a\"]]", "\"\"", "[\"\"]", "[\"a\", \"\"]"}}};
   for (const auto& [field, values] : wrong) {
     for (const std::string& value : values) {
@@ -113,6 +114,7 @@ TEST(PromptLineTest, WrongTypesAreRefusedByField) {
   }
   EXPECT_THAT(RefusalOfField("\"temperature\": -0.5"), HasSubstr("temperature is -0.5"));
   EXPECT_EQ(RefusalOfField("\"max_new_tokens\": 1073741824, \"seed\": 9223372036854775807"), "");
+  EXPECT_EQ(RefusalOfField("\"seed\": 18446744073709551615"), "");
 }
 
 TEST(PromptLineTest, WrongMessagesAndTokensAreRefused) {

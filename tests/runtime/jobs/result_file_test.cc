@@ -171,11 +171,28 @@ TEST_F(ResultFileTest, TornLastLineIsDroppedAndDoneAgain) {
     results.Append("b", "k2", SomeCompletion("y"));
     EXPECT_EQ(Contents(), whole);
   }
-  folder_.Write("out.jsonl", "{\"id\"");  // nothing but a torn line
-  ResultFile results(path_);
-  EXPECT_EQ(Contents(), "{\"id\"");
-  results.Append("a", "k1", SomeCompletion("x"));
-  EXPECT_EQ(Contents(), whole.substr(0, first_line));
+}
+
+// Where nothing but a torn line stands, that may be the beginning of anybody's file: without a
+// whole key it is refused, and with one it is kept, on a line of its own.
+TEST_F(ResultFileTest, TornLineAloneIsNeverCut) {
+  for (const std::string alone :
+       {R"({)", R"({"id")", R"({"id":"my thesis, three years of work, one line, no end)",
+        R"({"id":"a",)", R"({"id":"a","key":"0011)"}) {
+    folder_.Write("out.jsonl", alone);
+    EXPECT_THAT(ErrorOf([&] { ResultFile{path_}; }), HasSubstr("not a record"));
+    EXPECT_EQ(Contents(), alone);
+  }
+  const std::string torn =
+      R"({"id":"a","key":"00112233445566778899aabbccddeeff","text":"my work of years)";
+  folder_.Write("out.jsonl", torn);
+  {
+    ResultFile results(path_);
+    EXPECT_FALSE(results.Done("a", "00112233445566778899aabbccddeeff"));
+    results.Append("a", "k1", SomeCompletion("x"));
+  }
+  EXPECT_TRUE(Contents().starts_with(torn + "\n{\"id\":\"a\",\"key\":\"k1\""));
+  EXPECT_TRUE(ResultFile(path_).Done("a", "k1"));
 }
 
 TEST_F(ResultFileTest, ZerosThatACrashHasLeftAreDropped) {
