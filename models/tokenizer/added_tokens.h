@@ -24,6 +24,7 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space behind it
   bool normalized = false;   // sought in normalized text, and normalized itself
+  std::string where;         // it stands, where that is not the tokenizer's own file
 };
 
 class AddedTokenFinder {

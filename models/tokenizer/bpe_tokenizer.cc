@@ -114,8 +114,9 @@ std::vector<AddedToken> BpeTokenizer::DistinctAddedTokens() const {
   TokenId largest = -1;
   for (const AddedToken& token : spec_.added) {
     const auto refuse = [&](const std::string& why) {
-      throw InputError(
-          fmt::format("{}: added token {} {}", spec_.where, Quoted(token.content), why));
+      throw InputError(fmt::format("{}: added token {} {}",
+                                   token.where.empty() ? spec_.where : token.where,
+                                   Quoted(token.content), why));
     };
     if (token.content.empty()) continue;  // as Hugging Face does
     if (token.content.size() > AddedTokenFinder::kMostTokenBytes) {
@@ -147,8 +148,9 @@ void BpeTokenizer::AddAddedTokens() {
   added_ = DistinctAddedTokens();
   for (const AddedToken& token : added_) {
     const auto refuse = [&](const std::string& why) {
-      throw InputError(
-          fmt::format("{}: added token {} {}", spec_.where, Quoted(token.content), why));
+      throw InputError(fmt::format("{}: added token {} {}",
+                                   token.where.empty() ? spec_.where : token.where,
+                                   Quoted(token.content), why));
     };
     if (ids_.emplace(token.content, token.id).second) {
       if (token.id >= BpeTokenizerSpec::kMostTokens ||

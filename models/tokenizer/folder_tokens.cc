@@ -53,6 +53,7 @@ Config ReadConfig(const std::filesystem::path& path) {
 AddedToken ReadToken(const JsonField& field, bool always_special = false) {
   AddedToken token;
   token.id = AddedToken::kNoId;
+  token.where = field.where();
   if (field.value().is_string()) {
     token.content = field.String();
     token.special = true;
@@ -220,6 +221,7 @@ class Reader {
       const auto is_content = [&](const AddedToken& token) { return token.content == content; };
       AddedToken token;
       token.id = static_cast<TokenId>(ids.At(content).Int(BpeTokenizerSpec::kMostTokens - 1));
+      token.where = ids.At(content).where();
       token.content = content;
       token.special = std::ranges::any_of(folder_tokens_.extra, is_content) ||
                       std::ranges::any_of(folder_tokens_.named, [&](const Named& named) {

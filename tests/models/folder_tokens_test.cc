@@ -71,7 +71,9 @@ TEST(FolderTokens, RefusesWhatWouldBeTwoVocabularies) {
   const auto config = [](const char* key, Json value) {
     return Json{{"tokenizer_config.json", {{key, std::move(value)}}}};
   };
-  refuses(config("added_tokens_decoder", {{"270", Token("<|b|>")}}), "has id 270, expected 265");
+  refuses(config("added_tokens_decoder", {{"270", Token("<|b|>")}}),
+          "tokenizer_config.json: added_tokens_decoder.270: added token \"<|b|>\" has id 270, "
+          "expected 265");
   refuses(config("added_tokens_decoder", {{"5", Token("<|b|>")}}), "has id 5, expected 265");
   refuses(config("added_tokens_decoder", {{"7", Token("hello")}}), "has id 7, expected 259");
   refuses(config("added_tokens_decoder", {{"x", Token("<|b|>")}}), "has the key \"x\"");
