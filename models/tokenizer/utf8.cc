@@ -96,9 +96,20 @@ std::string_view OtherUnicode(std::string_view text) {
   // More than a quarter of the characters, and two at least: zeros that end names, as find -print0
   // writes them, are fewer.
   const auto often = [&](size_t n) { return n >= 2 && 4 * n > 2 * n_quads; };
+  // In UTF-8 zeros may stand so too, between short names or lines: then most bytes beside them are
+  // letters, where UTF-16 is nearly all zeros, or has control characters, or bytes that are no
+  // UTF-8.
+  const std::string_view looked = text.substr(0, 4 * n_quads);
+  const auto controls = static_cast<size_t>(std::ranges::count_if(
+      looked, [](char c) { return c > '\0' && c < ' ' && c != '\t' && c != '\n' && c != '\r'; }));
+  const size_t invalid = FindInvalidUtf8(looked);
+  const bool is_text = invalid == std::string_view::npos || looked.size() - invalid < 4;
+  const auto told = [&](size_t n) {
+    return 10 * n >= 8 * 2 * n_quads || 10 * controls >= 2 * n_quads || !is_text;
+  };
   const size_t even = zeros[0] + zeros[2], odd = zeros[1] + zeros[3];
-  if (often(odd) && seldom(even, odd)) return kLittle16;
-  if (often(even) && seldom(odd, even)) return kBig16;
+  if (often(odd) && seldom(even, odd) && told(odd)) return kLittle16;
+  if (often(even) && seldom(odd, even) && told(even)) return kBig16;
   return {};
 }
 

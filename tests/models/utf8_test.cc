@@ -53,6 +53,13 @@ TEST(OtherUnicode, IsNotFoundInOthers) {
         std::string("\x7f\x45\x4c\x46\2\1\1\0\0\0\0\0", 12)}) {
     EXPECT_EQ(OtherUnicode(text), "") << text;
   }
+  // Zeros that happen to stand at every other place of some length.
+  for (const std::string& line : {std::string("a\0b\n", 4), std::string("a\0bcd\n", 6),
+                                  std::string("\0a\0bcd", 6), std::string("a\0b\0cd", 6)}) {
+    std::string text;
+    for (int i = 0; i < 2000; ++i) text += line;
+    EXPECT_EQ(OtherUnicode(text), "") << line;
+  }
 }
 
 TEST(CheckUtf8, NamesTheByteOrTheEncoding) {
