@@ -20,6 +20,7 @@ MERGES = ["h e", "l l", "he ll", "hell o", "w o", "r l", "rl d", "wo rld", "\u01
 TEXTS = [
     "x <|a|> y<|b|> z <|c|>!",
     "<|a|><|b|><|c|><|d|><|e|>",
+    "x<|endoftext|>y<|padding|>",
     " hello hello\n<|a|>  hellohello world <|d|> \u00e9<|e|>\u00e9",
 ]
 
@@ -125,6 +126,10 @@ def cases():
                   "add_prefix_space": True, "clean_up_tokenization_spaces": True}
         yield case(f"class_{name}", None, config)
     yield case("class_GPT2Tokenizer", None, {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "bos_token": A, "eos_token": A, "unk_token": A})
+    for name in ("GPT2Tokenizer", "GPT2TokenizerFast", "Qwen2TokenizerFast", "GPTNeoXTokenizerFast", "CodeGenTokenizer"):
+        yield case(f"names_of_{name}", None, {"tokenizer_class": name})
+        yield case(f"names_of_{name}_given", None, {"tokenizer_class": name, "bos_token": None, "unk_token": B, "eos_token": C, "pad_token": None})
+    yield case("names_of_qwen2", None, {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": A}, model={"model_type": "qwen2"})
     yield case("model_mistral", None, {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True, "eos_token": A}, model={"model_type": "mistral"})
 
 

@@ -18,6 +18,26 @@ constexpr uint64_t kMostBytes = uint64_t{16} << 20;
 constexpr std::array<std::string_view, 7> kNames = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
+// Classes of transformers that build a tokenizer anew, with tokens of their own.
+struct OwnClass {
+  std::string_view name;
+  std::array<std::pair<std::string_view, std::string_view>, 4> tokens;
+};
+constexpr std::string_view kEndOfText = "<|endoftext|>";
+constexpr std::array<OwnClass, 4> kOwnClasses = {{
+    {"GPT2Tokenizer",
+     {{{"unk_token", kEndOfText}, {"bos_token", kEndOfText}, {"eos_token", kEndOfText}}}},
+    {"Qwen2Tokenizer",
+     {{{"unk_token", kEndOfText}, {"eos_token", kEndOfText}, {"pad_token", kEndOfText}}}},
+    {"CodeGenTokenizer",
+     {{{"unk_token", kEndOfText}, {"bos_token", kEndOfText}, {"eos_token", kEndOfText}}}},
+    {"GPTNeoXTokenizer",
+     {{{"unk_token", kEndOfText},
+       {"bos_token", kEndOfText},
+       {"eos_token", kEndOfText},
+       {"pad_token", "<|padding|>"}}}},
+}};
+
 // A JSON object of a file; keys are in the file's order as well, since tokens get their ids in it.
 struct Config {
   Json object = Json::object();
@@ -91,7 +111,10 @@ class Reader {
     if (config_.At("split_special_tokens").Bool(false)) {
       config_.At("split_special_tokens").Wrong("false: special tokens in a text are not split");
     }
-    if (BuildsAnew()) folder_tokens_.adds_prefix_space = config_.At("add_prefix_space").Bool(false);
+    if (const OwnClass* own = FindOwnClass()) {
+      folder_tokens_.adds_prefix_space = config_.At("add_prefix_space").Bool(false);
+      SetDefaults(*own);
+    }
     for (const std::string_view name : kNames) SetNamed(config_, name, false);
     ReadExtra();
     folder_tokens_.legacy = !config_.Has("added_tokens_decoder");
@@ -115,20 +138,31 @@ class Reader {
  private:
   using Named = std::pair<std::string, AddedToken>;
 
-  bool BuildsAnew() const {
-    const Json model = ReadConfig(folder_ / "config.json").object;
-    if (model.is_object() && model.contains("model_type")) {
-      if (model["model_type"] == "qwen2") return true;
-      if (model["model_type"] == "mistral") return false;
-    }
+  // The class of transformers that builds such a tokenizer anew, or null.
+  const OwnClass* FindOwnClass() const {
+    std::string_view name;
     const JsonField tokenizer_class = config_.At("tokenizer_class");
-    if (!tokenizer_class.value().is_string()) return false;
-    std::string_view name = tokenizer_class.String();
+    if (tokenizer_class.value().is_string()) name = tokenizer_class.String();
     if (name.ends_with("Fast")) name.remove_suffix(4);
-    constexpr std::array<std::string_view, 5> kClasses = {"GPT2Tokenizer", "Qwen2Tokenizer",
-                                                          "GPTNeoXTokenizer", "CodeGenTokenizer",
-                                                          "RobertaTokenizer"};
-    return std::ranges::find(kClasses, name) != kClasses.end();
+    const Json model = ReadConfig(folder_ / "config.json").object;
+    if (model.contains("model_type")) {
+      if (model["model_type"] == "qwen2") name = "Qwen2Tokenizer";
+      if (model["model_type"] == "mistral") name = "";
+    }
+    const auto found = std::ranges::find(kOwnClasses, name, &OwnClass::name);
+    return found == kOwnClasses.end() ? nullptr : &*found;
+  }
+
+  // What a class calls its tokens where the files do not name them, nor say that there are none.
+  void SetDefaults(const OwnClass& own) {
+    for (const auto& [name, content] : own.tokens) {
+      if (name.empty() || config_.object.contains(name)) continue;
+      AddedToken token;
+      token.id = AddedToken::kNoId;
+      token.content = content;
+      token.special = true;
+      Set(name, token);
+    }
   }
 
   void Set(std::string_view name, const AddedToken& token) {

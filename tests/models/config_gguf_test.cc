@@ -69,6 +69,11 @@ TEST_F(GgufConfig, ReadsLlama) {
   EXPECT_THAT(config.layer_windows, ElementsAre(0, 0));
   EXPECT_EQ(config.bos_id, 1);
   EXPECT_THAT(config.eos_ids, ElementsAre(2));
+  // Ends that only the text of a token tells, as llama.cpp knows them (control_tokens_test.cc).
+  EXPECT_THAT(With([](GgufWriter& w) {
+                w.StringArray("tokenizer.ggml.tokens", {"a", "b", "<|x|>", "<|endoftext|>"});
+              }).eos_ids,
+              ElementsAre(2, 3));
 }
 
 TEST_F(GgufConfig, ReadsSwitches) {
