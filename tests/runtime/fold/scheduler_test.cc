@@ -126,6 +126,18 @@ TEST_F(SchedulerTest, EndsBeforeAnEndOfText) {
   EXPECT_EQ(empty.finish_reason, "stop");
 }
 
+// A request may have ends of its own, which end no other.
+TEST_F(SchedulerTest, EndsAtTheRequestsOwnEnds) {
+  Request request = Prompt(9, 20);
+  const std::vector<TokenId> all = RunAlone(request).tokens;
+  const auto first = std::ranges::find(all, all[7]);
+  request.end_ids = {27 + 1000, all[7]};
+  const Completion completion = RunAlone(request);
+  EXPECT_EQ(completion.tokens, std::vector<TokenId>(all.begin(), first));
+  EXPECT_EQ(completion.finish_reason, "stop");
+  EXPECT_EQ(RunAlone(Prompt(9, 20)).tokens, all);
+}
+
 // A prompt whose greedy text is letters long enough to stop within.
 TEST_F(SchedulerTest, EndsBeforeAStopString) {
   Request request = Prompt(9, 30);
