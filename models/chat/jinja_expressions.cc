@@ -147,8 +147,8 @@ Arguments ExpressionEvaluator::ArgumentsOf(const CallArguments& given) {
   Arguments arguments;
   arguments.positional = All(given.positional);
   for (const auto& [name, value] : given.named) {
-    const auto same = std::ranges::find_if(arguments.named,
-                                           [&](const auto& other) { return other.first == name; });
+    const auto same = std::ranges::find_if(
+        arguments.named, [&name = name](const auto& other) { return other.first == name; });
     if (same != arguments.named.end())
       machine_.Fail(fmt::format("the argument {} is given twice", Quoted(name)));
     arguments.named.emplace_back(name, Evaluate(*value));
