@@ -223,7 +223,7 @@ class Reader {
     for (const auto& [name, value] : map.ordered.items()) {
       if (value.is_null()) {
         std::erase_if(folder_tokens_.named,
-                      [&](const Named& named) { return named.first == name; });
+                      [&name = name](const Named& named) { return named.first == name; });
       } else if (IsStandard(name)) {
         SetNamed(map, name, true);
       } else if (name == "extra_special_tokens") {
@@ -252,7 +252,9 @@ class Reader {
   void ReadAddedTokensJson(const Config& ids) {
     std::map<TokenId, AddedToken> by_id;
     for (const auto& [content, ignored] : ids.object.items()) {
-      const auto is_content = [&](const AddedToken& token) { return token.content == content; };
+      const auto is_content = [&content = content](const AddedToken& token) {
+        return token.content == content;
+      };
       AddedToken token;
       token.id = static_cast<TokenId>(ids.At(content).Int(BpeTokenizerSpec::kMostTokens - 1));
       token.where = ids.At(content).where();
