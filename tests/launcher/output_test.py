@@ -4,8 +4,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -58,6 +60,31 @@ class Output(LauncherCase):
                                    start_new_session=True, **options)
         self.addCleanup(self.end, process)
         return process
+
+    def wait_until(self, reached, process):
+        """The process must not end before it."""
+        deadline = time.monotonic() + 40
+        while not reached():
+            self.assertIsNone(process.poll())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def wait_until_caught(self, process, number, ranks):
+        """Until each rank catches the signal: before that it ends whom it hits."""
+        def caught():
+            bit = 1 << (number - 1)
+            n_catching = 0
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    command = self.bytes_of(f"/proc/{pid}/cmdline").split(b"\0")
+                    status = self.bytes_of(f"/proc/{pid}/status").decode()
+                except OSError:  # it has ended
+                    continue
+                if command[0] == KVFOLD.encode() and self.folder.encode() in b" ".join(command):
+                    n_catching += bool(int(re.search(r"^SigCgt:\s*(\w+)$", status, re.M)[1], 16) & bit)
+            return n_catching == (ranks or 1)
+
+        self.wait_until(caught, process)
 
     @staticmethod
     def end(process):
@@ -258,7 +285,8 @@ class Streams(Output):
                 fifo = self.path(f"unread{ranks}")
                 os.mkfifo(fifo)
                 process = self.spawn(self.arguments(fifo), ranks)
-                time.sleep(2)
+                self.wait_until_caught(process, stop, ranks)
+                time.sleep(0.5)
                 self.assertIsNone(process.poll())
                 process.send_signal(stop)
                 _, stderr = process.communicate(timeout=20)
@@ -266,7 +294,8 @@ class Streams(Output):
         fifo = self.path("unread.npy")
         os.mkfifo(fifo)
         process = self.spawn(self.score_arguments(fifo))
-        time.sleep(1)
+        self.wait_until_caught(process, signal.SIGTERM, None)
+        time.sleep(0.5)
         process.terminate()
         process.communicate(timeout=20)
         self.assertEqual(process.returncode, 4)
@@ -366,15 +395,19 @@ class Inherited(Output):
         self.assertTrue(self.bytes_of(self.output).endswith(b"}\n"))
 
     def wait_for_records(self, process, output):
-        deadline = time.monotonic() + 40
-        while not os.path.exists(output) or os.path.getsize(output) == 0:
-            self.assertIsNone(process.poll())
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.01)
+        self.wait_until(lambda: os.path.exists(output) and os.path.getsize(output) > 0, process)
 
 
 @unittest.skipUnless(REFUSING_CALLS, "KVFOLD_REFUSING_CALLS is not set")
 class PoorFileSystems(Output):
+    @staticmethod
+    def is_locked_by_fcntl(path):
+        """Whether another process holds a lock on it, which is asked for and not taken."""
+        query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of 64-bit Linux
+        with open(path, "rb") as file:
+            kind = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, query))[0]
+        return kind != fcntl.F_UNLCK
+
     def run_refusing(self, arguments, ranks=None, **refused):
         settings = {"LD_PRELOAD": REFUSING_CALLS, **{f"REFUSE_{name.upper()}": str(number) for name, number in refused.items()}}
         if ranks is None:
@@ -399,19 +432,20 @@ class PoorFileSystems(Output):
 
     def test_locks_by_fcntl_where_there_is_no_flock(self):
         self.assert_results(self.run_refusing(self.arguments(), flock=errno.ENOSYS), 0)
-        fifo = self.path("fifo")
-        os.mkfifo(fifo)
         os.environ["LD_PRELOAD"], os.environ["REFUSE_FLOCK"] = REFUSING_CALLS, str(errno.ENOSYS)
         try:
             first = self.spawn(self.arguments(prompts=self.many_prompts()))
         finally:
             del os.environ["LD_PRELOAD"], os.environ["REFUSE_FLOCK"]
-        while not os.path.exists(self.output):
-            time.sleep(0.01)
-        time.sleep(0.3)
+        self.wait_until(lambda: os.path.exists(self.output) and self.is_locked_by_fcntl(self.output), first)
+        first.send_signal(signal.SIGSTOP)  # so that it cannot be done before the second one tries
+        self.assertTrue(self.is_locked_by_fcntl(self.output))
         result = self.run_refusing(self.arguments(), flock=errno.ENOSYS)
-        self.assertIsNone(first.poll())
         self.assert_refused(result, self.output, "another process")
+        first.send_signal(signal.SIGCONT)
+        _, stderr = first.communicate(timeout=60)
+        self.assertEqual(first.returncode, 0, stderr)
+        self.assertEqual(len(self.ids(self.bytes_of(self.output))), 400)
 
     def test_locks_of_another_process(self):
         result = self.run_refusing(self.arguments(), flock=errno.EWOULDBLOCK)
