@@ -121,8 +121,9 @@ class Plan(LauncherCase):
         result = with_mounts(limits(50000, 3 << 28), *score)
         self.assert_done(result)
         self.assertIn(", 1 thread;", result.stderr)
-        self.assert_refused(with_mounts(limits("max", 1 << 20), *score), "1.00 MiB", "control group", code=3)
-        self.assert_refused(with_mounts(limits("max", 5 << 18), *score, ranks=2), "2 ranks", "1.25 MiB", code=3)
+        # The weights alone take more; the workspace depends on the processor.
+        self.assert_refused(with_mounts(limits("max", 1 << 18), *score), "256.0 KiB", "control group", code=3)
+        self.assert_refused(with_mounts(limits("max", 1 << 18), *score, ranks=2), "2 ranks", "256.0 KiB", code=3)
         result = with_mounts(limits("max", 8 << 20), *score, "--max-tokens", 100000)
         self.assert_done(result)
         self.assertEqual(result.stderr.count("8.00 MiB"), 1, str(result))
