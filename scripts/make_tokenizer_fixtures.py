@@ -38,6 +38,7 @@ import zlib
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import chat_cases
+import chat_templates
 import tokenizer_corpus
 
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
@@ -185,7 +186,7 @@ def write_json(path, value):
 
 def make_chat(demo_model):
     cases = []
-    for i, (name, (template, variables)) in enumerate(chat_cases.TEMPLATES.items()):
+    for i, (name, (template, variables)) in enumerate(chat_templates.TEMPLATES.items()):
         chats = chat_cases.conversations(1, first=i)
         cases.append({"name": name, "template": template, "variables": variables, "renderings": chat_case(template, variables, chats)})
     write_json(FIXTURES / "chat" / "cases.json", cases)

@@ -10,6 +10,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SEEDS = HERE / "seeds"
 sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 import chat_cases  # noqa: E402
+import chat_templates  # noqa: E402
 
 
 def write(target, name, data):
@@ -108,7 +109,7 @@ def write_gguf():
     write("gguf", "model", gguf(architecture() + vocabulary(), plain))
     write("gguf", "llama3", gguf(architecture() + vocabulary("llama-bpe") + [("tokenizer.ggml.add_bos_token", BOOL, True)]))
     write("gguf", "qwen2", gguf(architecture("qwen2") + vocabulary("qwen2")
-                                + [("tokenizer.chat_template", STRING, chat_cases.CHATML)], version=2))
+                                + [("tokenizer.chat_template", STRING, chat_templates.CHATML)], version=2))
     for name, kind, elements, size in TENSOR_TYPES:
         data = bytes((7 * i + 1) % 256 for i in range(2 * size))
         write("gguf", f"tensor_{name}", gguf(architecture(), [("blk.0.ffn_up.weight", [elements, 2], kind, data)]))
@@ -204,7 +205,7 @@ def write_prompts():
 
 
 def write_templates():
-    for name, source in vars(chat_cases).items():
+    for name, source in vars(chat_templates).items():
         if name.isupper() and isinstance(source, str) and "{%" in source:
             write("chat_template", name.lower(), source + "\0 what? ")
     write("chat_template", "arithmetic", "{% set a = 7 %}{% set a = a + a - 2 % 3 %}{{ -a }}{{ a ~ '' if a is defined else none }}")
@@ -213,7 +214,7 @@ def write_templates():
     for i in range(0, len(chat_cases.EXPRESSIONS), 20):
         write("chat_template", f"expressions{i}", "".join("{{ " + e + " }}" for e in chat_cases.EXPRESSIONS[i : i + 20]))
     write("chat_template", "config", json.dumps({"bos_token": {"content": "<s>"}, "chat_template": [
-        {"name": "default", "template": chat_cases.CHATML}, {"name": "tool_use", "template": ""}]}))
+        {"name": "default", "template": chat_templates.CHATML}, {"name": "tool_use", "template": ""}]}))
 
 
 if __name__ == "__main__":
