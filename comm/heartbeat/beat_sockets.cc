@@ -46,7 +46,9 @@ std::optional<HeartbeatFrame> Decode(const zmq::message_t& message) {
 BeatSockets::BeatSockets(zmq::context_t& context, int rank, int size)
     : context_(context), rank_(rank), size_(size) {}
 
-BeatSockets::~BeatSockets() = default;
+BeatSockets::~BeatSockets() {
+  for (Link& link : links_) ReadEnd(link);
+}
 
 int BeatSockets::Bind() {
   try {
@@ -120,7 +122,8 @@ void BeatSockets::Send(HeartbeatFrame frame) {
       hub_.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
   }
   for (Link& link : links_) {
-    if (link.answered) link.socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
+    if (link.answered && !link.ended)
+      link.socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
   }
 }
 
@@ -152,8 +155,7 @@ std::vector<BeatSockets::Event> BeatSockets::Wait(std::chrono::milliseconds time
   }
   for (Link& link : links_) {
     ReadLink(link, events);
-    if (!ReadEnds(link.monitor).empty() && link.answered)
-      events.push_back({.closed = true, .rank = link.hub});
+    if (ReadEnd(link) && link.answered) events.push_back({.closed = true, .rank = link.hub});
   }
   DropOtherLinks();
   return events;
@@ -201,6 +203,14 @@ void BeatSockets::ReadLink(Link& link, std::vector<Event>& events) {
     }
     if (link.answered) events.push_back({.rank = link.hub, .frame = std::move(*frame)});
   }
+}
+
+// Whether the link has ended since the last look. What was told to who has gone is not waited for.
+bool BeatSockets::ReadEnd(Link& link) {
+  if (ReadEnds(link.monitor).empty()) return false;
+  link.ended = true;
+  link.socket.set(zmq::sockopt::linger, 0);
+  return true;
 }
 
 // A hub that answered at one address is not asked at its others any more.

@@ -23,7 +23,7 @@ class BeatSockets {
   struct Event {
     bool closed = false;  // the connection to `rank` has ended; else `frame` came from it
     int rank = 0;
-    HeartbeatFrame frame;  // kBeat, kFailed, kVerdict or kBye
+    HeartbeatFrame frame;  // all kinds but kHello and kWelcome
   };
 
   BeatSockets(zmq::context_t& context, int rank, int size);
@@ -53,6 +53,7 @@ class BeatSockets {
   struct Link {
     int hub = 0;
     bool answered = false;
+    bool ended = false;
     zmq::socket_t socket, monitor;
   };
   struct Route {
@@ -63,6 +64,7 @@ class BeatSockets {
   zmq::socket_t Monitor(zmq::socket_t& socket);
   void ReadHub(std::vector<Event>& events);
   void ReadLink(Link& link, std::vector<Event>& events);
+  bool ReadEnd(Link& link);
   void DropOtherLinks();
   std::vector<int> ReadEnds(zmq::socket_t& monitor);
   bool Accept(const HeartbeatFrame& frame) const;

@@ -23,14 +23,15 @@ using HeartbeatToken = std::array<uint8_t, 16>;
 
 struct HeartbeatFrame {
   enum class Kind : uint8_t {
-    kHello,    // may I be heard on this connection?
-    kWelcome,  // the answer
-    kBeat,     // alive, and this far
-    kFailed,   // the sender has failed: exit_code, text, in_communication
-    kVerdict,  // the job ends: subject has the blame, exit_code, text is its cause
-    kBye,      // the sender has done all and leaves
+    kHello,         // may I be heard on this connection?
+    kWelcome,       // the answer
+    kBeat,          // alive, and this far
+    kFailed,        // the sender has failed: exit_code, text, in_communication
+    kVerdict,       // the job ends: subject has the blame, exit_code, text is its cause
+    kBye,           // the sender has done all and leaves
+    kFarewellRead,  // the sender has read the kBye of subject
   };
-  static constexpr Kind kLastKind = Kind::kBye;
+  static constexpr Kind kLastKind = Kind::kFarewellRead;
 
   Kind kind = Kind::kBeat;
   int32_t rank = 0;  // the sender

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -36,6 +37,9 @@ constexpr milliseconds kLook{50};           // between two looks at progress and
 constexpr milliseconds kMovingBeat{100};    // least time between two beats of a rank that moves
 constexpr milliseconds kSpread{100};        // a verdict's time to reach all, before its judge ends
 constexpr milliseconds kVerdictWait{5000};  // of a rank that has failed
+// A connection may end before all that was sent over it has come: a reset overtakes data. So the
+// end waits for an answer; from a rank that is stopped or lost none will come.
+constexpr milliseconds kFarewellWait{1000};
 
 using DeviceText = std::array<char, 64>;
 
@@ -260,7 +264,7 @@ class Heartbeat::Impl {
     if (!met_) Meet(progress);
     for (const Command& command : TakeCommands()) Obey(command);
     const auto now = Clock::now();
-    if (judging_) {
+    if (judging_ && !farewell_at_) {
       // As of the last look's begin: whatever was sent before it has been read, so that a thread
       // which slept since then takes no connection's end for a death whose farewell waits unread.
       if (const auto verdict = judge_.Decide(begin)) {
@@ -268,10 +272,13 @@ class Heartbeat::Impl {
         return false;
       }
     }
-    if (!closing_ || (judging_ && judge_.undecided() && now < closing_at_ + kVerdictWait))
-      return true;
-    Tell({.kind = HeartbeatFrame::Kind::kBye, .progress = progress});
-    return false;
+    if (!closing_) return true;
+    if (!farewell_at_) {
+      if (judging_ && judge_.undecided() && now < closing_at_ + kVerdictWait) return true;
+      Tell({.kind = HeartbeatFrame::Kind::kBye, .progress = progress});
+      farewell_at_ = now;
+    }
+    return !judge_.farewell_read() && now < *farewell_at_ + kFarewellWait;
   }
 
   void Tell(HeartbeatFrame frame) {
@@ -306,6 +313,13 @@ class Heartbeat::Impl {
         return true;
       case HeartbeatFrame::Kind::kBye:
         judge_.Left(event.rank);
+        Tell({.kind = HeartbeatFrame::Kind::kFarewellRead,
+              .progress = progress_.Read(),
+              .subject = event.rank});
+        return true;
+      case HeartbeatFrame::Kind::kFarewellRead:
+        judge_.Heard(now, event.rank, frame.progress);
+        if (frame.subject == rank_) judge_.FarewellRead(event.rank);
         return true;
       case HeartbeatFrame::Kind::kVerdict:
         options_.end(frame.exit_code);
@@ -374,6 +388,7 @@ class Heartbeat::Impl {
   Clock::time_point closing_at_{};
   bool judging_ = false;
   bool closing_ = false;
+  std::optional<Clock::time_point> farewell_at_;  // when it was said
 
   // Shared with the owner's thread.
   const int wake_fd_;

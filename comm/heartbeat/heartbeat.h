@@ -55,8 +55,9 @@ class Heartbeat {
   // Returns only where no verdict comes within a few seconds.
   void Fail(const std::string& sentence, int exit_code, bool in_communication);
 
-  // This rank has done all: its end is no death. Where another has died just now, its verdict still
-  // comes. Nothing may be called after.
+  // This rank has done all: its end is no death. Returns when the others have read so, a second
+  // later at most. Where another has died just now, its verdict still comes. Nothing may be called
+  // after.
   void Close();
 
  private:

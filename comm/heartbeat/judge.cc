@@ -59,6 +59,10 @@ void Judge::Left(int rank) {
   if (Rank* const state = Find(rank)) state->left = true;
 }
 
+void Judge::FarewellRead(int rank) {
+  if (Rank* const state = Find(rank)) state->farewell_read = true;
+}
+
 void Judge::Failed(Time now, int rank, const ProgressView& progress, const std::string& sentence,
                    int exit_code, bool in_communication) {
   Heard(now, rank, progress);
@@ -69,6 +73,12 @@ void Judge::Failed(Time now, int rank, const ProgressView& progress, const std::
 
 bool Judge::undecided() const {
   return std::ranges::any_of(ranks_, [](const Rank& rank) { return rank.closed && !rank.left; });
+}
+
+bool Judge::farewell_read() const {
+  return std::ranges::all_of(ranks_, [this](const Rank& rank) {
+    return rank.rank == self_ || rank.farewell_read || rank.left || rank.closed;
+  });
 }
 
 std::optional<Verdict> Judge::Decide(Time now) {

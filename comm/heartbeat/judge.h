@@ -49,6 +49,8 @@ class Judge {
   void Heard(Time now, int rank, const ProgressView& progress);
   void Closed(Time now, int rank);
   void Left(int rank);
+  // That rank has read this one's farewell.
+  void FarewellRead(int rank);
   void Failed(Time now, int rank, const ProgressView& progress, const std::string& sentence,
               int exit_code, bool in_communication);
 
@@ -56,6 +58,9 @@ class Judge {
   std::optional<Verdict> Decide(Time now);
   // Whether a rank's connection has closed and nobody knows yet whether that was its farewell.
   bool undecided() const;
+  // Whether no watched rank can take this one's end for a death any more: each has read its
+  // farewell, or has left or closed itself.
+  bool farewell_read() const;
 
  private:
   struct Failure {
@@ -67,6 +72,7 @@ class Judge {
   struct Rank {
     int rank = 0;
     bool left = false;
+    bool farewell_read = false;  // by it
     Time heard, advanced;
     std::optional<Time> closed;
     std::optional<Failure> failure;

@@ -122,6 +122,15 @@ TEST(Judge, AFarewellMayComeAfterTheEndOrBefore) {
   EXPECT_FALSE(bench.Run(seconds(60)));
 }
 
+TEST(Judge, AFarewellIsReadWhenEveryRankHasReadItOrGone) {
+  Bench bench(0, 4);
+  bench.judge().FarewellRead(1);
+  bench.Leave(2);
+  EXPECT_FALSE(bench.judge().farewell_read());
+  bench.Close(3);
+  EXPECT_TRUE(bench.judge().farewell_read());
+}
+
 TEST(Judge, TheFirstOfManyDeathsIsTheCause) {
   Bench bench(0, 4);
   bench.Close(3);

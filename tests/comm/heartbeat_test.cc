@@ -66,7 +66,7 @@ TEST(HeartbeatFrame, MalformedBytesAreNoFrame) {
   EXPECT_FALSE(Decode(good + "x"));
   // Magic, version, kind, phase, flag: every byte that is out of its range.
   for (const auto& [at, value] : std::vector<std::pair<size_t, char>>{
-           {0, 'k'}, {3, 'b'}, {4, 2}, {4, 0}, {5, 6}, {5, -1}, {6, 6}, {6, -1}, {7, 2}}) {
+           {0, 'k'}, {3, 'b'}, {4, 2}, {4, 0}, {5, 7}, {5, -1}, {6, 6}, {6, -1}, {7, 2}}) {
     std::string bad = good;
     bad[at] = value;
     EXPECT_FALSE(Decode(bad)) << at;
@@ -92,36 +92,38 @@ TEST(HostAddresses, EndWithLoopback) {
 // A hub and one rank that connects to it.
 class Pair {
  public:
-  Pair() : hub_(context_, 0, 2), spoke_(std::make_unique<BeatSockets>(context_, 1, 2)) {
+  Pair()
+      : hub_(std::make_unique<BeatSockets>(context_, 0, 2)),
+        spoke_(std::make_unique<BeatSockets>(context_, 1, 2)) {
     token_.fill(42);
-    hub_.SetToken(token_);
+    hub_->SetToken(token_);
     spoke_->SetToken(token_);
-    port_ = hub_.Bind();
+    port_ = hub_->Bind();
     // Nobody answers at the first of them: port 1 of this host.
     spoke_->Connect(0, {"tcp://127.0.0.1:1", fmt::format("tcp://127.0.0.1:{}", port_)});
     spoke_->SendHello();
   }
   // Until both are ready, or two seconds.
   bool Meet() {
-    for (int i = 0; i < 200 && !(hub_.ready() && spoke_->ready()); ++i) {
-      hub_.Wait(milliseconds(5), -1);
+    for (int i = 0; i < 200 && !(hub_->ready() && spoke_->ready()); ++i) {
+      hub_->Wait(milliseconds(5), -1);
       spoke_->Wait(milliseconds(5), -1);
       spoke_->Send({.kind = HeartbeatFrame::Kind::kBeat});
     }
-    return hub_.ready() && spoke_->ready();
+    return hub_->ready() && spoke_->ready();
   }
   std::vector<BeatSockets::Event> AtHub(milliseconds time = milliseconds(300)) {
     std::vector<BeatSockets::Event> events;
     const auto end = Clock::now() + time;
     while (Clock::now() < end) {
-      for (auto& event : hub_.Wait(milliseconds(20), -1)) events.push_back(std::move(event));
+      for (auto& event : hub_->Wait(milliseconds(20), -1)) events.push_back(std::move(event));
     }
     return events;
   }
 
   zmq::context_t context_;
   HeartbeatToken token_{};
-  BeatSockets hub_;
+  std::unique_ptr<BeatSockets> hub_;
   std::unique_ptr<BeatSockets> spoke_;
   int port_ = 0;
 };
@@ -137,7 +139,7 @@ TEST(BeatSockets, CarryFramesBothWaysAndTellTheEnd) {
   auto events = pair.AtHub();
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].frame, frame);
-  pair.hub_.Send(Sample());
+  pair.hub_->Send(Sample());
   std::vector<BeatSockets::Event> answers;
   for (int i = 0; i < 50 && answers.empty(); ++i) answers = pair.spoke_->Wait(milliseconds(20), -1);
   ASSERT_EQ(answers.size(), 1u);
@@ -151,6 +153,44 @@ TEST(BeatSockets, CarryFramesBothWaysAndTellTheEnd) {
   EXPECT_EQ(events[0].frame.kind, HeartbeatFrame::Kind::kBye);
   EXPECT_TRUE(events[1].closed);
   EXPECT_EQ(events[1].rank, 1);
+}
+
+// A rank may be busy elsewhere while another says farewell and goes.
+TEST(BeatSockets, AFarewellIsReadAfterTheEndOfItsConnection) {
+  for (const bool hub_leaves : {true, false}) {
+    Pair pair;
+    ASSERT_TRUE(pair.Meet());
+    auto& leaving = hub_leaves ? pair.hub_ : pair.spoke_;
+    auto& staying = hub_leaves ? pair.spoke_ : pair.hub_;
+    while (!staying->Wait(milliseconds(50), -1).empty()) {
+    }
+    leaving->Send({.kind = HeartbeatFrame::Kind::kBye});
+    leaving.reset();
+    std::this_thread::sleep_for(milliseconds(300));
+    std::vector<BeatSockets::Event> events;
+    for (int i = 0; i < 10; ++i) {
+      for (auto& event : staying->Wait(milliseconds(20), -1)) events.push_back(std::move(event));
+    }
+    ASSERT_EQ(events.size(), 2u) << hub_leaves;
+    EXPECT_EQ(events[0].frame.kind, HeartbeatFrame::Kind::kBye);
+    EXPECT_TRUE(events[1].closed);
+  }
+}
+
+// What is told to a rank that has gone holds up nobody's end: a frame may take a second to leave.
+TEST(BeatSockets, ARankThatHasGoneIsNotWaitedFor) {
+  for (const bool noticed : {true, false}) {
+    const auto pair = std::make_unique<Pair>();
+    ASSERT_TRUE(pair->Meet());
+    pair->hub_.reset();
+    std::this_thread::sleep_for(milliseconds(100));
+    if (noticed) pair->spoke_->Wait(milliseconds(20), -1);
+    pair->spoke_->Send({.kind = HeartbeatFrame::Kind::kBye});
+    pair->spoke_.reset();
+    const auto begin = Clock::now();
+    pair->context_.close();
+    EXPECT_LT(Clock::now() - begin, milliseconds(900)) << noticed;
+  }
 }
 
 TEST(BeatSockets, AHubThatIsNotThereIsNamed) {
@@ -261,6 +301,19 @@ TEST(Heartbeat, EndsInPeaceAtDifferentMoments) {
     EXPECT_EQ(ends.n_ended, 0) << n_ranks;
     EXPECT_THAT(ends.sentences, IsEmpty());
   }
+}
+
+TEST(Heartbeat, AnEndWaitsForItsAnswerAndForNobodyWhoHasGone) {
+  Ends ends;
+  RunLocalRanks(3, [&](Communicator& communicator) {
+    Heartbeat heartbeat(communicator, Options(communicator.rank(), ends));
+    // One after the other: those before have gone, those after answer.
+    std::this_thread::sleep_for(milliseconds(200 * communicator.rank()));
+    const auto begin = Clock::now();
+    heartbeat.Close();
+    EXPECT_LT(Clock::now() - begin, milliseconds(900));  // nobody's answer is missed
+  });
+  EXPECT_EQ(ends.n_ended, 0);
 }
 
 TEST(Heartbeat, OneFailureIsOneSentenceAndTheEndOfAll) {
