@@ -59,7 +59,7 @@ LoadedModel::LoadedModel(RankGroup& group, const ModelOptions& options)
   dtype_ = ActivationDType(options_, device_->kind());
   RunTogether(communicator, [&] { kernels_ = device_->MakeKernels(dtype_); });
   RunForFirst(communicator, [&] {
-    if (is_first()) embeddings_ = std::make_unique<EmbeddingSource>(config_, *checkpoint_);
+    if (is_first()) embeddings_ = std::make_unique<CheckpointEmbeddings>(config_, *checkpoint_);
   });
   // All that must be equal on every rank for its results to fit together. What only rank 0 reads
   // (inputs, sampling) is its own.

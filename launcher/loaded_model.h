@@ -13,7 +13,7 @@
 #include "models/model_config.h"
 #include "runtime/fold/engine.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/weights/embedding_source.h"
+#include "runtime/weights/checkpoint_embeddings.h"
 #include "runtime/weights/weights.h"
 #include "shard/memory_plan.h"
 #include "shard/shard_plan.h"
@@ -39,7 +39,7 @@ class LoadedModel {
   const std::filesystem::path& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
   Engine& engine() { return *engine_; }
-  EmbeddingSource& embeddings() { return *embeddings_; }  // rank 0
+  const EmbeddingSource& embeddings() { return *embeddings_; }  // rank 0
   const ModelOptions& options() const { return options_; }
   // Of data on this rank's device, and of what the hosts tell each other.
   Communicator& communicator() { return device_->communicator(); }
@@ -85,7 +85,7 @@ class LoadedModel {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<EmbeddingSource> embeddings_;
+  std::unique_ptr<CheckpointEmbeddings> embeddings_;
   std::vector<RankMemory> planned_;
 };
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <random>
 
 #include "comm/error.h"
+#include "runtime/fold/sequence.h"
 
 namespace kvfold {
 namespace {
@@ -16,48 +18,62 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Values of the size that embeddings have, the same for any token: what they are does not change
+// the time of dense arithmetic.
+class SyntheticEmbeddings : public EmbeddingSource {
+ public:
+  SyntheticEmbeddings(int64_t hidden, int64_t most_tokens) : hidden_(hidden) {
+    std::minstd_rand random(1);
+    const auto n = static_cast<size_t>(most_tokens * hidden);
+    rows_.reserve(n);
+    for (size_t i = 0; i < n; ++i)
+      rows_.push_back(static_cast<float>(random() % 2001) / 10000.0f - 0.1f);
+  }
+  int64_t hidden() const override { return hidden_; }
+  void Gather(std::span<const int32_t> tokens, float* out) const override {
+    std::copy_n(rows_.begin(), static_cast<int64_t>(tokens.size()) * hidden_, out);
+  }
+
+ private:
+  int64_t hidden_;
+  std::vector<float> rows_;
+};
+
 class Bench {
  public:
-  Bench(Engine& engine, const BenchOptions& options) : engine_(engine), options_(options) {
-    // Values of the size that embeddings have; what they are does not change the time of dense
-    // arithmetic.
-    std::minstd_rand random(1);
-    const auto n = static_cast<size_t>(options.chunk * engine.config().hidden);
-    embeddings_.reserve(n);
-    for (size_t i = 0; i < n; ++i)
-      embeddings_.push_back(static_cast<float>(random() % 2001) / 10000.0f - 0.1f);
-  }
+  Bench(Engine& engine, int64_t chunk)
+      : engine_(engine), chunk_(chunk), embeddings_(engine.config().hidden, chunk) {}
 
-  // Positions [0, n_tokens) into a new sequence.
+  // n_tokens into a new sequence, in place of the one before.
   void Fold(int64_t n_tokens) {
-    ++sequence_;
-    for (int64_t begin = 0; begin < n_tokens; begin += options_.chunk) {
-      const int64_t end = std::min(n_tokens, begin + options_.chunk);
-      Step(begin, end - begin, end == n_tokens ? 1 : 0);
+    sequence_.reset();
+    sequence_.emplace(engine_, embeddings_, chunk_);
+    sequence_->Fold(std::vector<TokenId>(static_cast<size_t>(n_tokens)));
+    while (sequence_->folding()) {
+      StepPlan plan;
+      sequence_->FeedChunk(plan, Sequence::LogitRows::kLast);
+      Run(plan);
     }
   }
-
-  void Step(int64_t begin, int64_t n_tokens, int64_t n_logit_rows) {
+  void Decode() {
     StepPlan plan;
-    if (begin ==
-        0) {  // a run before this one may have left its last sequence under any of these ids
-      for (int64_t id = 0; id <= options_.repeats + 1; ++id) plan.releases.push_back(id);
-    }
-    plan.logit_use = n_logit_rows > 0 ? LogitUse::kLargest : LogitUse::kNone;
-    plan.sequences = {{sequence_, begin, n_tokens, n_logit_rows}};
-    plan.embeddings.assign(embeddings_.begin(),
-                           embeddings_.begin() + n_tokens * engine_.config().hidden);
-    for (const LargestLogit& largest : engine_.Run(plan, {}).largest)
-      finite_ = finite_ && std::isfinite(largest.logit);
+    sequence_->FeedToken(plan, 0);
+    Run(plan);
   }
 
   bool finite() const { return finite_; }
 
  private:
+  void Run(StepPlan& plan) {
+    plan.logit_use = plan.wanted_rows() > 0 ? LogitUse::kLargest : LogitUse::kNone;
+    for (const LargestLogit& largest : engine_.Run(plan, {}).largest)
+      finite_ = finite_ && std::isfinite(largest.logit);
+  }
+
   Engine& engine_;
-  const BenchOptions& options_;
-  std::vector<float> embeddings_;
-  int64_t sequence_ = 0;
+  int64_t chunk_;
+  SyntheticEmbeddings embeddings_;
+  std::optional<Sequence> sequence_;
   bool finite_ = true;
 };
 
@@ -71,7 +87,7 @@ double Median(std::vector<double> values) {
 BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
   KVFOLD_CHECK(options.tokens >= 1 && options.chunk >= 1 && options.repeats >= 1, "tokens",
                options.tokens, "chunk", options.chunk, "repeats", options.repeats);
-  Bench bench(engine, options);
+  Bench bench(engine, options.chunk);
   bench.Fold(std::min(options.tokens, 2 * options.chunk));  // pages touched, products made
   BenchResult result;
   std::vector<StepTimings> timings;
@@ -98,7 +114,7 @@ BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
   std::vector<double> tokens_s;
   for (int64_t i = 0; i < options.decode_tokens; ++i) {
     const auto start = Clock::now();
-    bench.Step(options.tokens + i, 1, 1);
+    bench.Decode();
     tokens_s.push_back(SecondsSince(start));
   }
   if (!tokens_s.empty()) result.decode_token_s = Median(tokens_s);

@@ -6,6 +6,7 @@
 
 #include "comm/error.h"
 #include "runtime/fold/sampler.h"
+#include "runtime/fold/sequence.h"
 
 namespace kvfold {
 namespace {
@@ -33,7 +34,7 @@ double NegativeLogLikelihood(std::span<const float> logits, TokenId target, int6
 
 }  // namespace
 
-ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
+ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
                         std::span<const TokenId> tokens, int64_t chunk,
                         const ScoreCallbacks& callbacks) {
   const auto n_tokens = static_cast<int64_t>(tokens.size());
@@ -45,33 +46,23 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
                                    engine.config().vocab_size - 1));
     }
   }
-  constexpr int64_t kSequence = 0;
   const auto start = std::chrono::steady_clock::now();
   ScoreResult result;
   result.tokens = n_tokens;
   result.chunks = (n_tokens + chunk - 1) / chunk;
   double total = 0.0;
-  StepPlan plan;
-  plan.releases = {kSequence};  // the text before, where there was one
-  for (int64_t begin = 0; begin < n_tokens; begin += chunk) {
-    const int64_t end = std::min(n_tokens, begin + chunk);
-    const auto rows = static_cast<size_t>(end - begin);
-    const auto chunk_tokens = tokens.subspan(static_cast<size_t>(begin), rows);
+  Sequence text(engine, embeddings, chunk);
+  text.Fold(std::vector<TokenId>(tokens.begin(), tokens.end()));
+  while (text.folding()) {
+    const int64_t begin = text.length();
+    StepPlan plan;
+    text.FeedChunk(plan, Sequence::LogitRows::kAll);
+    const int64_t end = text.length();
     plan.logit_use = callbacks.logits ? LogitUse::kGather : LogitUse::kStatistics;
-    plan.sequences = {{kSequence, begin, end - begin, end - begin}};
-    plan.targets.clear();
     for (int64_t t = begin; t < end; ++t) {
       plan.targets.push_back(t + 1 < n_tokens ? tokens[static_cast<size_t>(t + 1)]
                                               : 0);  // the last row is not scored
     }
-    plan.embeddings.resize(rows * static_cast<size_t>(embeddings.hidden()));
-    embeddings.Take(kSequence, chunk_tokens, plan.embeddings.data());
-    if (end < n_tokens) {
-      const auto next = tokens.subspan(static_cast<size_t>(end),
-                                       static_cast<size_t>(std::min(chunk, n_tokens - end)));
-      embeddings.Prefetch(kSequence, {next.begin(), next.end()});
-    }
-
     double chunk_total = 0.0;
     const int64_t scored = std::min(end, n_tokens - 1) - begin;
     const StepResult step_result =
@@ -90,7 +81,6 @@ ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
         chunk_total += NegativeLogLikelihood(s.max, s.sum_exp, s.target, begin + row);
       }
     }
-    plan.releases.clear();
     total += chunk_total;
     if (scored > 0) result.nll_by_chunk.push_back(chunk_total / static_cast<double>(scored));
     if (callbacks.folded) callbacks.folded(begin / chunk + 1, result.chunks, end);

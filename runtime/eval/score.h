@@ -30,7 +30,7 @@ struct ScoreCallbacks {
 // engine's max_tokens. Throws Error (kFailed) naming the first position whose logits are no numbers
 // (sampler.h), where it is scored or its logits are asked for, or where the next token has no
 // probability at all: no score is ever NaN or infinite.
-ScoreResult ScoreTokens(Engine& engine, EmbeddingSource& embeddings,
+ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
                         std::span<const TokenId> tokens, int64_t chunk,
                         const ScoreCallbacks& callbacks);
 

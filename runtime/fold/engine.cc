@@ -69,6 +69,7 @@ StepTimings Engine::TakeTimings() {
 
 StepResult Engine::Run(StepPlan& plan, const LogitSink& sink) {
   broken_ = true;  // until it has gone well
+  AddChanges(plan);
   BroadcastPlan(communicator_, plan);
   StepResult result = Execute(plan, sink);
   broken_ = false;
@@ -91,7 +92,22 @@ void Engine::Follow() {
   }
 }
 
-void Engine::Fork(const PlannedFork& planned) {
+// A plan's releases come before its forks, so that these have their blocks: what takes part in a
+// fork that is still to be made lives until that is done.
+void Engine::Release(int64_t id) {
+  const bool forks = std::ranges::any_of(
+      forks_, [&](const PlannedFork& fork) { return fork.id == id || fork.parent == id; });
+  (forks ? late_releases_ : releases_).push_back(id);
+}
+
+void Engine::AddChanges(StepPlan& plan) {
+  plan.releases.insert(plan.releases.end(), releases_.begin(), releases_.end());
+  plan.forks.insert(plan.forks.end(), forks_.begin(), forks_.end());
+  releases_ = std::exchange(late_releases_, {});
+  forks_.clear();
+}
+
+void Engine::ExecuteFork(const PlannedFork& planned) {
   const auto parent = sequences_.find(planned.parent);
   KVFOLD_CHECK(parent != sequences_.end() && !sequences_.contains(planned.id), "fork", planned.id,
                "parent", planned.parent);
@@ -102,7 +118,7 @@ void Engine::Fork(const PlannedFork& planned) {
 
 StepResult Engine::Execute(const StepPlan& plan, const LogitSink& sink) {
   for (const int64_t id : plan.releases) sequences_.erase(id);
-  for (const PlannedFork& planned : plan.forks) Fork(planned);
+  for (const PlannedFork& planned : plan.forks) ExecuteFork(planned);
 
   // Tickets are dropped last first if anything below fails: the vector is unwound by hand.
   std::vector<PendingChunk> chunks;

@@ -74,7 +74,10 @@ class Engine {
   int64_t workspace_bytes() const { return context_.memory.bytes(); }
 
   // Rank 0: broadcasts the plan and executes it. Whole rows of logits go to the sink.
+  // With it go the releases and forks of sequences since the last one.
   StepResult Run(StepPlan& plan, const LogitSink& sink);
+  // Whether sequences were released or forked since: their blocks are freed by the next plan.
+  bool has_changes() const { return !releases_.empty() || !forks_.empty(); }
   // Whether a step failed inside: the ranks may be at different places, and only
   // Communicator::Abort ends them.
   bool broken() const { return broken_; }
@@ -83,8 +86,14 @@ class Engine {
   void Follow();
 
  private:
+  friend class Sequence;  // whose id, releases and forks these are
+  int64_t NewSequenceId() { return next_id_++; }
+  void Release(int64_t id);
+  void Fork(const PlannedFork& planned) { forks_.push_back(planned); }
+
+  void AddChanges(StepPlan& plan);
   StepResult Execute(const StepPlan& plan, const LogitSink& sink);
-  void Fork(const PlannedFork& planned);
+  void ExecuteFork(const PlannedFork& planned);
   StepResult Logits(const StepPlan& plan, const LogitSink& sink);
 
   const ModelConfig& config_;
@@ -94,6 +103,10 @@ class Engine {
   StepContext context_;
   Transformer transformer_;
   std::map<int64_t, std::unique_ptr<KvCache>> sequences_;
+  int64_t next_id_ = 0;
+  std::vector<int64_t> releases_;       // of the next plan
+  std::vector<PlannedFork> forks_;      // likewise
+  std::vector<int64_t> late_releases_;  // of the plan after it
   bool broken_ = false;
   std::exception_ptr sink_failure_;  // thrown when the step is over
   std::vector<float> logits_;        // of one gathered tile, kept for its memory

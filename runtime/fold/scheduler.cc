@@ -7,6 +7,7 @@
 
 #include "comm/error.h"
 #include "runtime/fold/reply.h"
+#include "runtime/fold/sequence.h"
 #include "runtime/fold/shared_prefix.h"
 #include "shard/kv_layout.h"
 
@@ -23,38 +24,34 @@ double SecondsSince(Clock::time_point start) {
 
 // What requests that begin alike share: a sequence that folds it and then waits to be forked.
 struct Scheduler::Prefix {
-  std::vector<TokenId> tokens;
-  int64_t id = 0;          // of its sequence, until the last request takes that over
-  int64_t fed = 0;         // tokens that are in the cache
-  int64_t chunks = 0;      // folded
-  int64_t to_fork = 0;     // requests that still want it
-  int64_t unfinished = 0;  // requests that hold its blocks, or will
+  PromptTokens tokens;  // until it is begun
+  int64_t n_tokens = 0;
+  std::optional<Sequence> sequence;  // once it is begun, until the last request takes it over
+  int64_t chunks = 0;                // folded
+  int64_t to_fork = 0;               // requests that still want it
+  int64_t unfinished = 0;            // requests that hold its blocks, or will
   bool forked = false;
   Clock::time_point started;
 
-  int64_t n_tokens() const { return static_cast<int64_t>(tokens.size()); }
-  bool folding() const { return fed < n_tokens(); }
+  bool folding() const { return sequence->folding(); }
   // Positions that its full blocks take for as long as one of its requests lives.
-  int64_t full_block_tokens() const { return n_tokens() / kBlockTokens * kBlockTokens; }
-  std::vector<TokenId> Next(int64_t chunk) const {
-    return {tokens.begin() + fed, tokens.begin() + std::min(n_tokens(), fed + chunk)};
-  }
+  int64_t full_block_tokens() const { return n_tokens / kBlockTokens * kBlockTokens; }
 };
 
 struct Scheduler::Running {
   Request request;
   Callbacks callbacks;
-  std::shared_ptr<Prefix> prefix;  // null: it shares nothing
-  int64_t id = 0;                  // of its sequence
+  std::shared_ptr<Prefix> prefix;    // null: it shares nothing
+  int64_t cache_tokens = 0;          // CacheTokens(request)
+  std::optional<Sequence> sequence;  // once it runs: its prompt is folded there
   uint64_t key = 0;
-  int64_t fed = 0;  // tokens of prompt and completion that are in the cache
   bool done = false;
   std::optional<Error> error;  // it failed; then it is done too
   Completion completion;
   std::unique_ptr<Reply> reply;  // null without a tokenizer
   Clock::time_point started, first_token;
 
-  int64_t prompt_tokens() const { return static_cast<int64_t>(request.tokens.size()); }
+  int64_t prompt_tokens() const { return completion.prompt_tokens; }
   // Of the token to be chosen next.
   int64_t next_position() const {
     return prompt_tokens() + static_cast<int64_t>(completion.tokens.size());
@@ -65,15 +62,8 @@ struct Scheduler::Running {
   }
   // Whether its next token takes a whole row of logits, not only where the largest is.
   bool wants_logits() const { return request.sampling.temperature > 0.0 || callbacks.logits; }
-  bool folding() const { return fed < prompt_tokens(); }
   int64_t own_cache_tokens() const {
-    return OwnCacheTokens(CacheTokens(request), prefix ? prefix->n_tokens() : 0);
-  }
-  // The tokens of its next step: a chunk of the prompt, or the newest token.
-  std::vector<TokenId> Next(int64_t chunk) const {
-    if (!folding()) return {completion.tokens.back()};
-    const int64_t end = std::min(prompt_tokens(), fed + chunk);
-    return request.tokens.Slice(static_cast<size_t>(fed), static_cast<size_t>(end));
+    return OwnCacheTokens(cache_tokens, prefix ? prefix->n_tokens : 0);
   }
   // Text that a stop string may still cut is never told.
   void TellText() const {
@@ -91,7 +81,6 @@ struct Scheduler::Running {
 // A step, and whose rows are in it.
 struct Scheduler::Planned {
   StepPlan plan;
-  std::vector<Running*> in_step;
   std::vector<Running*> folded;  // those that fold a chunk
   std::vector<Running*> by_row;  // whose logits the wanted rows are
   bool prefix = false;           // the shared prefix folds a chunk
@@ -99,16 +88,13 @@ struct Scheduler::Planned {
   int64_t decode_rows = 0;
 };
 
-Scheduler::Scheduler(Engine& engine, EmbeddingSource& embeddings, const Tokenizer* tokenizer,
+Scheduler::Scheduler(Engine& engine, const EmbeddingSource& embeddings, const Tokenizer* tokenizer,
                      SchedulerOptions options)
     : engine_(engine),
       embeddings_(embeddings),
       tokenizer_(tokenizer),
       options_(std::move(options)) {
-  KVFOLD_CHECK(options_.chunk >= 1 && options_.chunk <= engine.options().max_chunk, "chunk",
-               options_.chunk, "max_chunk", engine.options().max_chunk);
-  KVFOLD_CHECK(options_.chunk <= engine.options().max_step_rows, "chunk", options_.chunk,
-               "max_step_rows", engine.options().max_step_rows);  // or no step could take a chunk
+  Sequence(engine, embeddings, options_.chunk);  // a chunk that no step could take is a bug
   if (options_.concurrency == 0) options_.concurrency = engine.options().max_sequences;
 }
 Scheduler::~Scheduler() = default;
@@ -169,6 +155,7 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     if (shared > 0) {
       prefix = std::make_shared<Prefix>();
       prefix->tokens = first.Slice(0, static_cast<size_t>(shared));
+      prefix->n_tokens = shared;
       prefix->to_fork = prefix->unfinished = static_cast<int64_t>(submissions.size());
     }
   }
@@ -176,6 +163,7 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     auto running = std::make_unique<Running>();
     running->key = RequestKey(submission.request.id);
     running->completion.prompt_tokens = static_cast<int64_t>(submission.request.tokens.size());
+    running->cache_tokens = CacheTokens(submission.request);
     running->request = std::move(submission.request);
     running->callbacks = std::move(submission.callbacks);
     running->prefix = prefix;
@@ -185,7 +173,7 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     }
     waiting_.push_back(std::move(running));
   }
-  return prefix ? prefix->n_tokens() : 0;
+  return prefix ? prefix->n_tokens : 0;
 }
 
 bool Scheduler::HasRoom(int64_t n_sequences, int64_t cache_tokens) const {
@@ -204,9 +192,10 @@ void Scheduler::Admit() {
       const int64_t needed = next.own_cache_tokens();
       if (!HasRoom(1, needed)) return;
       reserved_tokens_ += needed;
-      next.id = next_id_++;
+      next.sequence.emplace(engine_, embeddings_, options_.chunk);
       next.started = Clock::now();
     }
+    next.sequence->Fold(std::move(next.request.tokens));
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -218,32 +207,32 @@ void Scheduler::Admit() {
 bool Scheduler::AdmitFork(Running& next) {
   Prefix& prefix = *next.prefix;
   if (prefix_ == nullptr) {
-    if (!HasRoom(1, prefix.n_tokens())) return false;
-    reserved_tokens_ += prefix.n_tokens();
-    prefix.id = next_id_++;
+    if (!HasRoom(1, prefix.n_tokens)) return false;
+    reserved_tokens_ += prefix.n_tokens;
+    prefix.sequence.emplace(engine_, embeddings_, options_.chunk);
+    prefix.sequence->Fold(std::move(prefix.tokens));
     prefix.started = Clock::now();
     prefix_ = next.prefix;
   }
   if (prefix.folding()) return false;
   // The last one needs no fork: it goes on in the prefix's own sequence.
   const bool last = prefix.to_fork == 1;
-  const int64_t open_tail = prefix.n_tokens() - prefix.full_block_tokens();
+  const int64_t open_tail = prefix.n_tokens - prefix.full_block_tokens();
   const int64_t needed = next.own_cache_tokens() - (last ? open_tail : 0);
   if (!HasRoom(last ? 0 : 1, needed)) return false;
   reserved_tokens_ += needed;
   if (last) {
-    next.id = prefix.id;
+    next.sequence.emplace(std::move(*prefix.sequence));
+    prefix.sequence.reset();
     prefix_.reset();
   } else {
-    next.id = next_id_++;
-    forks_.push_back({next.id, prefix.id, prefix.n_tokens()});
+    next.sequence.emplace(prefix.sequence->Fork());
   }
   --prefix.to_fork;
-  next.fed = prefix.n_tokens();
   if (prefix.forked) {
     next.started = Clock::now();
-    next.completion.shared_tokens = prefix.n_tokens();
-    totals_.shared_tokens += prefix.n_tokens();
+    next.completion.shared_tokens = prefix.n_tokens;
+    totals_.shared_tokens += prefix.n_tokens;
   } else {  // it was folded for this one
     next.started = prefix.started;
     next.completion.chunks = prefix.chunks;
@@ -255,49 +244,28 @@ bool Scheduler::AdmitFork(Running& next) {
 Scheduler::Planned Scheduler::PlanStep() {
   Planned planned;
   StepPlan& plan = planned.plan;
-  plan.releases = std::exchange(releases_, {});
-  plan.forks = std::exchange(forks_, {});
-  int64_t rows = 0;
-  const auto hidden = static_cast<size_t>(embeddings_.hidden());
-  const auto add = [&](int64_t id, int64_t begin, const std::vector<TokenId>& tokens, bool logits) {
-    const auto n_tokens = static_cast<int64_t>(tokens.size());
-    if (rows + n_tokens > engine_.options().max_step_rows) return false;  // its turn comes
-    plan.sequences.push_back({id, begin, n_tokens, logits ? 1 : 0});
-    plan.embeddings.resize(static_cast<size_t>(rows + n_tokens) * hidden);
-    embeddings_.Take(id, tokens, plan.embeddings.data() + static_cast<size_t>(rows) * hidden);
-    rows += n_tokens;
-    return true;
-  };
   for (const auto& running : running_) {
-    const std::vector<TokenId> tokens = running->Next(options_.chunk);
-    const auto n_tokens = static_cast<int64_t>(tokens.size());
-    const bool last = running->fed + n_tokens >= running->prompt_tokens();
-    if (!add(running->id, running->fed, tokens, last)) continue;
-    (running->folding() ? planned.fold_rows : planned.decode_rows) += n_tokens;
-    planned.in_step.push_back(running.get());
-    if (last) planned.by_row.push_back(running.get());
+    Sequence& sequence = *running->sequence;
+    const bool folding = sequence.folding();
+    if (!(folding ? sequence.FeedChunk(plan, Sequence::LogitRows::kLast)
+                  : sequence.FeedToken(plan, running->completion.tokens.back())))
+      continue;  // its turn comes
+    (folding ? planned.fold_rows : planned.decode_rows) += plan.sequences.back().n_tokens;
+    if (folding) {
+      ++running->completion.chunks;
+      planned.folded.push_back(running.get());
+    }
+    if (!sequence.folding()) planned.by_row.push_back(running.get());
   }
   if (prefix_ && prefix_->folding()) {
-    planned.prefix = add(prefix_->id, prefix_->fed, prefix_->Next(options_.chunk), false);
-    if (planned.prefix) planned.fold_rows += plan.sequences.back().n_tokens;
+    planned.prefix = prefix_->sequence->FeedChunk(plan, Sequence::LogitRows::kNone);
+    if (planned.prefix) {
+      ++prefix_->chunks;
+      planned.fold_rows += plan.sequences.back().n_tokens;
+    }
   }
   const bool gather = std::ranges::any_of(planned.by_row, &Running::wants_logits);
   plan.logit_use = gather ? LogitUse::kGather : LogitUse::kLargest;
-  // The next chunks' rows are read while this step runs.
-  for (size_t i = 0; i < planned.in_step.size(); ++i) {
-    Running& running = *planned.in_step[i];
-    if (running.folding()) {
-      ++running.completion.chunks;
-      planned.folded.push_back(&running);
-    }
-    running.fed += plan.sequences[i].n_tokens;
-    if (running.folding()) embeddings_.Prefetch(running.id, running.Next(options_.chunk));
-  }
-  if (planned.prefix) {
-    ++prefix_->chunks;
-    prefix_->fed += plan.sequences.back().n_tokens;
-    if (prefix_->folding()) embeddings_.Prefetch(prefix_->id, prefix_->Next(options_.chunk));
-  }
   return planned;
 }
 
@@ -314,9 +282,8 @@ bool Scheduler::Step() {
   Admit();
   if (running_.empty() && !prefix_) {
     KVFOLD_CHECK(waiting_.empty(), "waiting", waiting_.size(), "reserved_tokens", reserved_tokens_);
-    if (releases_.empty()) return false;
+    if (!engine_.has_changes()) return false;
     StepPlan plan;  // the blocks of those that ended last
-    plan.releases = std::exchange(releases_, {});
     engine_.Run(plan, {});
     return false;
   }
@@ -346,11 +313,10 @@ bool Scheduler::Step() {
   Account(planned, SecondsSince(start));
 
   for (const Running* running : planned.folded) {
-    running->TellFolded(running->completion.chunks,
-                        std::min(running->fed, running->prompt_tokens()), options_.chunk);
+    running->TellFolded(running->completion.chunks, running->sequence->length(), options_.chunk);
   }
   if (planned.prefix)  // the first of those that wait for it is told: it is folded for that one
-    waiting_.front()->TellFolded(prefix_->chunks, prefix_->fed, options_.chunk);
+    waiting_.front()->TellFolded(prefix_->chunks, prefix_->sequence->length(), options_.chunk);
   for (auto it = running_.begin(); it != running_.end();) {
     if (!(*it)->done) {
       ++it;
@@ -358,7 +324,8 @@ bool Scheduler::Step() {
     }
     const std::unique_ptr<Running> finished = std::move(*it);
     it = running_.erase(it);
-    Release(*finished);
+    finished->sequence.reset();
+    FreeRoom(*finished);
     End(*finished);
   }
   return true;
@@ -373,8 +340,7 @@ void Scheduler::End(const Running& finished) {
   }
 }
 
-void Scheduler::Release(const Running& finished) {
-  releases_.push_back(finished.id);
+void Scheduler::FreeRoom(const Running& finished) {
   reserved_tokens_ -= finished.own_cache_tokens();
   if (!finished.prefix || --finished.prefix->unfinished > 0) return;
   reserved_tokens_ -= finished.prefix->full_block_tokens();

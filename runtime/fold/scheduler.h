@@ -82,7 +82,7 @@ class Scheduler {
   };
 
   // `tokenizer` may be null: then there is no text and no stop string. All must outlive it.
-  Scheduler(Engine& engine, EmbeddingSource& embeddings, const Tokenizer* tokenizer,
+  Scheduler(Engine& engine, const EmbeddingSource& embeddings, const Tokenizer* tokenizer,
             SchedulerOptions options);
   ~Scheduler();
 
@@ -114,7 +114,7 @@ class Scheduler {
   bool HasRoom(int64_t n_sequences, int64_t cache_tokens) const;
   Planned PlanStep();
   void Account(const Planned& planned, double seconds);
-  void Release(const Running& finished);
+  void FreeRoom(const Running& finished);
   void EndText(Running& running);
   void Finish(Running& running, const char* reason);
   void TakeToken(Running& running, TokenId token);
@@ -122,19 +122,16 @@ class Scheduler {
   const std::vector<std::string>& SpecialTextsOf(const Request& request);
 
   Engine& engine_;
-  EmbeddingSource& embeddings_;
+  const EmbeddingSource& embeddings_;
   const Tokenizer* tokenizer_;
   SchedulerOptions options_;
   std::optional<std::vector<std::string>> special_texts_;  // once a request has stop strings
   FoldTotals totals_;
-  int64_t next_id_ = 0;
   int64_t reserved_tokens_ = 0;
   std::deque<std::unique_ptr<Running>> waiting_;
   std::list<std::unique_ptr<Running>> running_;
   // The prefix that the next of waiting_ fork; one at a time, since they wait in a row.
   std::shared_ptr<Prefix> prefix_;
-  std::vector<int64_t> releases_;  // of the next step
-  std::vector<PlannedFork> forks_;
 };
 
 }  // namespace kvfold

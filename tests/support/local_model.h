@@ -17,6 +17,7 @@
 #include "runtime/fold/engine.h"
 #include "runtime/fold/scheduler.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
+#include "runtime/weights/checkpoint_embeddings.h"
 
 namespace kvfold {
 
@@ -54,7 +55,7 @@ struct LocalRank {
   Communicator& communicator;
   Device& device;
   Engine& engine;
-  EmbeddingSource& embeddings;
+  const EmbeddingSource& embeddings;
 };
 
 inline LocalParts CpuParts(const LocalModelOptions& options) {
@@ -89,7 +90,7 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
     engine_options.sums_in_f32 = options.sums_in_f32;
     engine_options.max_gather_rows = 16;
     Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
-    EmbeddingSource embeddings(config, checkpoint);
+    const CheckpointEmbeddings embeddings(config, checkpoint);
     LocalRank rank{config, plan, weights, *kernels, communicator, device, engine, embeddings};
     if (every_rank) every_rank(rank);
     if (communicator.rank() != 0) return engine.Follow();

@@ -1,0 +1,20 @@
+#include "runtime/weights/checkpoint_embeddings.h"
+
+#include "comm/error.h"
+#include "runtime/weights/weights.h"
+
+namespace kvfold {
+
+CheckpointEmbeddings::CheckpointEmbeddings(const ModelConfig& config, const Checkpoint& checkpoint)
+    : checkpoint_(checkpoint),
+      tensor_(checkpoint.Expect(kEmbeddingTensor, config.vocab_size, config.hidden)) {}
+
+void CheckpointEmbeddings::Gather(std::span<const int32_t> tokens, float* out) const {
+  for (const int32_t token : tokens) {
+    KVFOLD_CHECK(token >= 0 && token < tensor_.rows, "token", token, "vocab_size", tensor_.rows);
+    checkpoint_.ReadBlock(tensor_, token, token + 1, 0, hidden(), out);
+    out += hidden();
+  }
+}
+
+}  // namespace kvfold
