@@ -8,7 +8,7 @@
 #include <numeric>
 #include <string_view>
 
-#include "launcher/stop_signal.h"
+#include "launcher/ranks/stop_signal.h"
 #include "launcher/text_input.h"
 #include "models/chat/turn_end.h"
 #include "models/quoted.h"

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "launcher/loaded_model.h"
 #include "launcher/options.h"
+#include "launcher/ranks/loaded_model.h"
 #include "models/chat_template.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/fold/scheduler.h"

@@ -9,12 +9,12 @@
 #include <thread>
 
 #include "comm/error.h"
-#include "launcher/agreement.h"
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 #include "launcher/inheritance.h"
 #include "launcher/log_format.h"
-#include "launcher/rank_group.h"
-#include "launcher/stop_signal.h"
+#include "launcher/ranks/agreement.h"
+#include "launcher/ranks/rank_group.h"
+#include "launcher/ranks/stop_signal.h"
 #include "models/checkpoint/mapping_faults.h"
 
 namespace {

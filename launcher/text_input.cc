@@ -4,7 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "comm/error.h"
-#include "launcher/stop_signal.h"
+#include "launcher/ranks/stop_signal.h"
 #include "models/tokenizer/utf8.h"
 #include "runtime/jobs/prompt_line.h"
 

@@ -2,7 +2,7 @@
 
 A round holds where every process was gone in time, the exit code was not 0, our own last line named the rank that was hurt, and the
 records at the end are those of an undisturbed run, each once. Hurt from outside, time counts from the signal; by a fault within
-(KVFOLD_FAULT, launcher/fault.h) from the job's start, which is more than from the fault.
+(KVFOLD_FAULT, launcher/ranks/fault.h) from the job's start, which is more than from the fault.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-// launcher/agreement.h over a local group: what happens on one rank is heard on all of them.
-#include "launcher/agreement.h"
+// launcher/ranks/agreement.h over a local group: what happens on one rank is heard on all of them.
+#include "launcher/ranks/agreement.h"
 
 #include <gtest/gtest.h>
 

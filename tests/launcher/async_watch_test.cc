@@ -1,4 +1,4 @@
-#include "launcher/async_watch.h"
+#include "launcher/ranks/async_watch.h"
 
 #include <gtest/gtest.h>
 

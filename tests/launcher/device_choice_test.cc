@@ -1,4 +1,4 @@
-#include "launcher/device_choice.h"
+#include "launcher/ranks/device_choice.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

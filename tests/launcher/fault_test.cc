@@ -1,4 +1,4 @@
-#include "launcher/fault.h"
+#include "launcher/ranks/fault.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "launcher/startup_watch.h"
+#include "launcher/ranks/startup_watch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // Signals change the process: each test runs in a process of its own.
-#include "launcher/stop_signal.h"
+#include "launcher/ranks/stop_signal.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "comm/local/local_group.h"
-#include "launcher/agreement.h"
+#include "launcher/ranks/agreement.h"
 
 namespace kvfold {
 namespace {

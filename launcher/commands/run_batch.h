@@ -1,5 +1,5 @@
-// launcher/run_batch.h: `run`, once the model is loaded: requests through the scheduler, results to
-// standard output or to a file of records.
+// launcher/commands/run_batch.h: `run`, once the model is loaded: requests through the scheduler,
+// results to standard output or to a file of records.
 #pragma once
 
 #include <cstdint>

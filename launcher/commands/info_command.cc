@@ -6,7 +6,7 @@
 #include "comm/cuda/cuda_backend.h"
 #include "comm/device/host_limits.h"
 #include "comm/mpi/mpi_communicator.h"
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 #include "launcher/report.h"
 #include "runtime/kernels/cpu/isa.h"
 #include "runtime/kernels/cpu/onednn.h"

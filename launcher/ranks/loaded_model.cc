@@ -1,4 +1,4 @@
-#include "launcher/loaded_model.h"
+#include "launcher/ranks/loaded_model.h"
 
 #include <spdlog/spdlog.h>
 
@@ -11,7 +11,7 @@
 #include "comm/device/host_limits.h"
 #include "comm/heartbeat/addresses.h"
 #include "comm/heartbeat/judge.h"
-#include "launcher/agreement.h"
+#include "launcher/ranks/agreement.h"
 #include "launcher/report.h"
 #include "models/checkpoint/model_weights.h"
 #include "models/checkpoint/random_checkpoint.h"

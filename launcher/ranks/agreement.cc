@@ -1,4 +1,4 @@
-#include "launcher/agreement.h"
+#include "launcher/ranks/agreement.h"
 
 #include <algorithm>
 #include <span>

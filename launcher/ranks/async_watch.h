@@ -1,5 +1,5 @@
-// launcher/async_watch.h: asks again and again whether something that runs beside this thread has
-// failed, such as a collective on a GPU (Communicator::PollAsyncError).
+// launcher/ranks/async_watch.h: asks again and again whether something that runs beside this thread
+// has failed, such as a collective on a GPU (Communicator::PollAsyncError).
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// launcher/stop_signal.h: SIGTERM, SIGINT, SIGHUP and SIGUSR1, by which people, schedulers and
-// terminals that close ask a job to end. The handler only remembers the signal; rank 0 looks
+// launcher/ranks/stop_signal.h: SIGTERM, SIGINT, SIGHUP and SIGUSR1, by which people, schedulers
+// and terminals that close ask a job to end. The handler only remembers the signal; rank 0 looks
 // between steps, lets the step under way end and stops the job with exit code 4. The other ranks,
 // which mpirun signals too, follow rank 0.
 #pragma once

@@ -1,10 +1,10 @@
-#include "launcher/stop_signal.h"
+#include "launcher/ranks/stop_signal.h"
 
 #include <fmt/format.h>
 
 #include <csignal>
 
-#include "launcher/agreement.h"
+#include "launcher/ranks/agreement.h"
 
 namespace kvfold {
 namespace {

@@ -1,5 +1,5 @@
-// launcher/rank_group.h: the ranks of this job: those that mpirun or srun started, or this process
-// alone.
+// launcher/ranks/rank_group.h: the ranks of this job: those that mpirun or srun started, or this
+// process alone.
 #pragma once
 
 #include <chrono>

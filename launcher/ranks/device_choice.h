@@ -1,5 +1,5 @@
-// launcher/device_choice.h: which device a rank computes on, and how ranks on GPUs move their data.
-// Rules alone: what is here is found by comm/cuda/cuda_backend.h.
+// launcher/ranks/device_choice.h: which device a rank computes on, and how ranks on GPUs move their
+// data. Rules alone: what is here is found by comm/cuda/cuda_backend.h.
 #pragma once
 
 #include <cstdint>

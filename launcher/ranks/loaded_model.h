@@ -1,5 +1,5 @@
-// launcher/loaded_model.h: from command-line options to a model that is ready to run on every rank,
-// each phase agreed upon before the next begins.
+// launcher/ranks/loaded_model.h: from command-line options to a model that is ready to run on every
+// rank, each phase agreed upon before the next begins.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "launcher/options.h"
-#include "launcher/rank_device.h"
-#include "launcher/rank_group.h"
+#include "launcher/ranks/rank_device.h"
+#include "launcher/ranks/rank_group.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
 #include "runtime/fold/engine.h"

@@ -1,4 +1,4 @@
-#include "launcher/rank_device.h"
+#include "launcher/ranks/rank_device.h"
 
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 #include "comm/device/cpu_device.h"
 #include "comm/device/host_limits.h"
 #include "comm/heartbeat/addresses.h"
-#include "launcher/agreement.h"
+#include "launcher/ranks/agreement.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
 #include "runtime/kernels/cpu/isa.h"
 #include "runtime/kernels/cuda/gpu_kernels.h"

@@ -1,4 +1,4 @@
-#include "launcher/fault.h"
+#include "launcher/ranks/fault.h"
 
 #include <signal.h>
 #include <unistd.h>

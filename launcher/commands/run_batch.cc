@@ -1,4 +1,4 @@
-#include "launcher/run_batch.h"
+#include "launcher/commands/run_batch.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
-#include "launcher/stop_signal.h"
 
 namespace kvfold {
 namespace {

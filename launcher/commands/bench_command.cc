@@ -8,11 +8,11 @@
 #include <set>
 #include <utility>
 
-#include "launcher/agreement.h"
-#include "launcher/commands.h"
-#include "launcher/loaded_model.h"
+#include "launcher/commands/commands.h"
+#include "launcher/ranks/agreement.h"
+#include "launcher/ranks/loaded_model.h"
+#include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
-#include "launcher/stop_signal.h"
 #include "runtime/eval/bench.h"
 
 namespace kvfold {
@@ -50,7 +50,7 @@ Json RateObject(double flop_per_s, double ceiling) {
           {"fraction", ceiling > 0.0 ? flop_per_s / ceiling : 0.0}};
 }
 
-// By rank; the device's are empty on CPUs (launcher/loaded_model.h).
+// By rank; the device's are empty on CPUs (launcher/ranks/loaded_model.h).
 struct RankBytes {
   std::vector<int64_t> resident_peaks;
   std::vector<int64_t> device_peaks;

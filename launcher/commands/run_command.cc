@@ -3,13 +3,13 @@
 
 #include <span>
 
-#include "launcher/agreement.h"
 #include "launcher/batch_inputs.h"
-#include "launcher/commands.h"
-#include "launcher/loaded_model.h"
+#include "launcher/commands/commands.h"
+#include "launcher/commands/run_batch.h"
+#include "launcher/ranks/agreement.h"
+#include "launcher/ranks/loaded_model.h"
+#include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
-#include "launcher/run_batch.h"
-#include "launcher/stop_signal.h"
 
 namespace kvfold {
 namespace {

@@ -1,4 +1,4 @@
-#include "launcher/rank_group.h"
+#include "launcher/ranks/rank_group.h"
 
 #include <fmt/format.h>
 
@@ -11,9 +11,9 @@
 
 #include "comm/local/local_group.h"
 #include "comm/local/pretend_group.h"
-#include "launcher/agreement.h"
-#include "launcher/fault.h"
-#include "launcher/startup_watch.h"
+#include "launcher/ranks/agreement.h"
+#include "launcher/ranks/fault.h"
+#include "launcher/ranks/startup_watch.h"
 #include "models/quoted.h"
 
 namespace kvfold {

@@ -1,4 +1,4 @@
-// launcher/rank_device.h: a rank's device, and the communicator of data that lies on it.
+// launcher/ranks/rank_device.h: a rank's device, and the communicator of data that lies on it.
 #pragma once
 
 #include <memory>
@@ -6,10 +6,10 @@
 
 #include "comm/communicator.h"
 #include "comm/device/device.h"
-#include "launcher/async_watch.h"
-#include "launcher/device_choice.h"
 #include "launcher/options.h"
-#include "launcher/rank_group.h"
+#include "launcher/ranks/async_watch.h"
+#include "launcher/ranks/device_choice.h"
+#include "launcher/ranks/rank_group.h"
 #include "runtime/kernels/kernels.h"
 
 namespace kvfold {

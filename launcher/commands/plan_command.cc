@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/device/host_limits.h"
-#include "launcher/commands.h"
-#include "launcher/loaded_model.h"
+#include "launcher/commands/commands.h"
+#include "launcher/ranks/loaded_model.h"
 #include "launcher/report.h"
 #include "models/checkpoint/model_weights.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"

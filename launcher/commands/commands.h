@@ -1,5 +1,5 @@
-// launcher/commands.h: one function a subcommand; each returns the process's exit code or throws an
-// Error that carries it.
+// launcher/commands/commands.h: one function a subcommand; each returns the process's exit code or
+// throws an Error that carries it.
 #pragma once
 
 #include "launcher/options.h"

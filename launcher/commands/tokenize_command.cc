@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/error.h"
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 #include "launcher/text_input.h"
 #include "models/model_config.h"
 #include "models/tokenizer/tokenizer.h"

@@ -1,5 +1,6 @@
-// launcher/startup_watch.h: ends a start-up that does not come together. Until the heartbeat runs
-// nobody else notices ranks that were never started, cannot reach each other or hang inside MPI.
+// launcher/ranks/startup_watch.h: ends a start-up that does not come together. Until the heartbeat
+// runs nobody else notices ranks that were never started, cannot reach each other or hang inside
+// MPI.
 #pragma once
 
 #include <chrono>

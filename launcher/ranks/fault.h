@@ -1,5 +1,5 @@
-// launcher/fault.h: faults for tests, so that what is said of dead, stopped and stuck ranks can be
-// tried at a chosen place. Nothing but tests sets this.
+// launcher/ranks/fault.h: faults for tests, so that what is said of dead, stopped and stuck ranks
+// can be tried at a chosen place. Nothing but tests sets this.
 //
 //   KVFOLD_FAULT="rank=1,step=3,layer=2,do=kill"     in step 3 (from 1) of rank 1, at layer 2
 //   KVFOLD_FAULT="rank=0,tensor=4,do=alloc"          while loading, after the 4th weight

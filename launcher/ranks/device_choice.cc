@@ -1,4 +1,4 @@
-#include "launcher/device_choice.h"
+#include "launcher/ranks/device_choice.h"
 
 #include <algorithm>
 #include <cstring>

@@ -7,11 +7,11 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "launcher/agreement.h"
-#include "launcher/commands.h"
-#include "launcher/loaded_model.h"
+#include "launcher/commands/commands.h"
+#include "launcher/ranks/agreement.h"
+#include "launcher/ranks/loaded_model.h"
+#include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
-#include "launcher/stop_signal.h"
 #include "launcher/text_input.h"
 #include "models/json_text.h"
 #include "models/tokenizer/utf8.h"
