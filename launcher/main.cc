@@ -3,15 +3,20 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <map>
 #include <thread>
 
 #include "comm/error.h"
-#include "launcher/commands/commands.h"
+#include "launcher/commands/command.h"
 #include "launcher/inheritance.h"
 #include "launcher/log_format.h"
+#include "launcher/options/groups.h"
 #include "launcher/ranks/agreement.h"
 #include "launcher/ranks/rank_group.h"
 #include "launcher/ranks/stop_signal.h"
@@ -39,30 +44,29 @@ int Fail(const std::string& sentence, ErrorCode code) {
   return static_cast<int>(code);
 }
 
-// The sentence of a command line that does not parse.
-std::string UsageError(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
-  const std::string command = argc > 1 ? argv[1] : "";
-  const bool known = !app.get_subcommands([&](const CLI::App* subcommand) {
-                           return subcommand->get_name() == command;
-                         })
-                          .empty();
-  if (known) return fmt::format("{} (kvfold {} --help lists the options)", error.what(), command);
-  if (command.empty()) return "a command is missing (kvfold --help lists the commands)";
-  if (command.front() == '-') {
-    return fmt::format("{} (kvfold --help lists the commands)", error.what());
-  }
-  return fmt::format("unknown command {} (kvfold --help lists the commands)", command);
+const Command* FindCommand(std::string_view name) {
+  const auto found = std::ranges::find(Commands(), name, &Command::name);
+  return found == Commands().end() ? nullptr : &*found;
 }
 
 // Ranks may have been given different command lines: one that does not parse is told to all where
 // the command runs on all.
-int FailUsage(const std::string& sentence, int argc, char** argv) {
-  const std::string_view command = argc > 1 ? argv[1] : "";
-  if ((command != "run" && command != "score" && command != "bench") || !StartedUnderMpi()) {
-    return Fail(sentence, ErrorCode::kBadInput);
+int FailUsage(const CLI::ParseError& error, std::string_view name) {
+  const Command* const command = FindCommand(name);
+  std::string sentence;
+  if (command != nullptr) {
+    sentence = fmt::format("{} (kvfold {} --help lists the options)", error.what(), name);
+  } else if (name.empty()) {
+    sentence = "a command is missing (kvfold --help lists the commands)";
+  } else if (name.front() == '-') {
+    sentence = fmt::format("{} (kvfold --help lists the commands)", error.what());
+  } else {
+    sentence = fmt::format("unknown command {} (kvfold --help lists the commands)", name);
   }
-  StartLog(ModelOptions().log_level);
-  return WithRanks(command, ModelOptions().step_timeout(), [&](RankGroup& group) -> int {
+  if (command == nullptr || !command->needs_ranks || !StartedUnderMpi())
+    return Fail(sentence, ErrorCode::kBadInput);
+  StartLog(kDefaultLogLevel);
+  return WithRanks(name, kDefaultStepTimeout, [&](RankGroup& group) -> int {
     RunTogether(group.communicator(), [&] { throw InputError(sentence); });
     return static_cast<int>(ErrorCode::kBadInput);
   });
@@ -73,45 +77,22 @@ int Main(int argc, char** argv) {
                "kvfold"};
   app.require_subcommand(1);
   app.set_version_flag("--version", KVFOLD_VERSION);
-  RunOptions run;
-  ScoreOptions score;
-  BenchCommandOptions bench;
-  PlanOptions plan;
-  TokenizeOptions tokenize;
-  bool info_json = false;
-  CLI::App* const run_app =
-      app.add_subcommand("run", "Generate from one prompt or a file of requests");
-  CLI::App* const score_app = app.add_subcommand("score", "Log-likelihood of a text");
-  CLI::App* const bench_app =
-      app.add_subcommand("bench", "Speed and memory beside the machine's ceilings");
-  CLI::App* const plan_app =
-      app.add_subcommand("plan", "What each rank would hold, before anything is loaded");
-  CLI::App* const tokenize_app = app.add_subcommand("tokenize", "Text to token ids");
-  CLI::App* const info_app = app.add_subcommand("info", "Version, devices, libraries");
-  AddRunOptions(*run_app, run);
-  AddScoreOptions(*score_app, score);
-  AddBenchOptions(*bench_app, bench);
-  AddPlanOptions(*plan_app, plan);
-  AddTokenizeOptions(*tokenize_app, tokenize);
-  info_app->add_flag("--json", info_json, "One JSON object on standard output");
+  std::map<std::string_view, std::function<int()>> runs;
+  for (const Command& command : Commands())
+    runs[command.name] = command.bind(*app.add_subcommand(command.name, command.summary));
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
     return RankFromEnvironment() == 0 ? app.exit(success) : 0;
   } catch (const CLI::ParseError& error) {
-    return FailUsage(UsageError(app, error, argc, argv), argc, argv);
+    return FailUsage(error, argc > 1 ? argv[1] : "");
   }
-  StartLog(*run_app     ? run.model.log_level
-           : *score_app ? score.model.log_level
-           : *bench_app ? bench.model.log_level
-                        : plan.model.log_level);
-  if (*run_app || *score_app || *bench_app) CatchStopSignals();
-  if (*run_app) return RunCommand(run);
-  if (*score_app) return ScoreCommand(score);
-  if (*bench_app) return BenchCommand(bench);
-  if (*plan_app) return PlanCommand(plan);
-  if (*tokenize_app) return TokenizeCommand(tokenize);
-  return InfoCommand(info_json);
+  CLI::App& chosen = *app.get_subcommands().front();
+  const CLI::Option* const log_level = chosen.get_option_no_throw(kLogLevelOption);
+  StartLog(log_level != nullptr && log_level->count() > 0 ? log_level->results().back()
+                                                          : kDefaultLogLevel);
+  if (FindCommand(chosen.get_name())->needs_ranks) CatchStopSignals();
+  return runs.at(chosen.get_name())();
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ RUNTIME = {
     "service": "requests over sockets",
     "eval": "experiments and their measures",
     "jobs": "batches of requests, and their results on disk",
+    "session": "all that a rank needs to run a model",
     "fold": "requests chunk by chunk: scheduler, sampler",
     "model": "the transformer's forward pass",
     "weights": "a rank's slice, read and packed",

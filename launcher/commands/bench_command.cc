@@ -8,9 +8,11 @@
 #include <set>
 #include <utility>
 
-#include "launcher/commands/commands.h"
-#include "launcher/ranks/agreement.h"
-#include "launcher/ranks/loaded_model.h"
+#include "launcher/commands/command.h"
+#include "launcher/options/groups.h"
+#include "launcher/options/validators.h"
+#include "launcher/ranks/memory_use.h"
+#include "launcher/ranks/rank_model.h"
 #include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
 #include "runtime/eval/bench.h"
@@ -22,6 +24,54 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kBeginsAgain =
     "the measurement was not finished; the same command begins again";
+
+struct BenchCommandOptions {
+  LoadOptions load;
+  bool json = false;
+  std::vector<int64_t> tokens = {8192};
+  std::vector<int64_t> chunks = {256};
+  int64_t decode_tokens = 32;
+  int repeats = 3;
+  int pretend_ranks = 0;  // 0: the ranks that are there
+};
+
+void AddBenchOptions(CLI::App& app, BenchCommandOptions& options) {
+  CLI::Option* const model = AddLoadOptions(app, options.load);
+  CLI::Option* const random =
+      app.add_option("--random-weights", options.load.model.random_weights,
+                     "Config (or the name of a shipped one) to make up weights for");
+  model->excludes(random);
+  RequireOneOf(app, {model, random}, "--model or --random-weights");
+  AddOutputOptions(app, options.json);
+  app.add_option("--tokens", options.tokens,
+                 "Tokens to fold; a list, as 1024,8192, is run one by one")
+      ->delimiter(',')
+      ->check(Between(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--chunk", options.chunks, "Tokens folded at a time; a list likewise")
+      ->delimiter(',')
+      ->check(Between(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--decode-tokens", options.decode_tokens, "Tokens decoded after the last fold")
+      ->check(Between(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--repeats", options.repeats, "Counted folds; their median is told")
+      ->check(Between(1, 1000))
+      ->capture_default_str();
+  CLI::Option* const pretend = app.add_option(
+      "--pretend-ranks", options.pretend_ranks,
+      "Measure rank 0's share of so many ranks; they are not there and nothing is communicated");
+  pretend->check(Between(1, 1 << 20));
+  for (const char* of_ranks : {"--share-devices", "--transport", "--step-timeout"})
+    pretend->excludes(app.get_option(of_ranks));
+}
+
+std::vector<Setting> Settings(const BenchCommandOptions& options) {
+  return {{"--tokens", fmt::format("{}", fmt::join(options.tokens, ","))},
+          {"--chunk", fmt::format("{}", fmt::join(options.chunks, ","))},
+          {"--decode-tokens", fmt::format("{}", options.decode_tokens)},
+          {"--repeats", fmt::format("{}", options.repeats)}};
+}
 
 // One rank's figures of one setting.
 struct RankFigures {
@@ -50,22 +100,8 @@ Json RateObject(double flop_per_s, double ceiling) {
           {"fraction", ceiling > 0.0 ? flop_per_s / ceiling : 0.0}};
 }
 
-// By rank; the device's are empty on CPUs (launcher/ranks/loaded_model.h).
-struct RankBytes {
-  std::vector<int64_t> resident_peaks;
-  std::vector<int64_t> device_peaks;
-  std::vector<int64_t> device_reserved;
-
-  // Of pretended ranks only the first has any.
-  void KeepFirst() {
-    for (auto* bytes : {&resident_peaks, &device_peaks, &device_reserved}) {
-      if (bytes->size() > 1) bytes->erase(bytes->begin() + 1, bytes->end());
-    }
-  }
-};
-
 Json Report(const Setting& setting, const BenchResult& result,
-            const std::vector<RankFigures>& ranks, const LoadedModel& model, const RankBytes& bytes,
+            const std::vector<RankFigures>& ranks, const RankModel& model, const MemoryUse& memory,
             int64_t decode_tokens) {
   double linear = 0.0;
   double attention = 0.0;
@@ -81,7 +117,7 @@ Json Report(const Setting& setting, const BenchResult& result,
   }
   const StepTimings& first = ranks.front().fold;
   Json planned = Json::array();
-  for (const RankMemory& memory : model.planned()) planned.push_back(memory.total_bytes());
+  for (const RankMemory& rank : model.planned()) planned.push_back(rank.total_bytes());
   Json object = {
       {"tokens", setting.tokens},
       {"chunk", setting.chunk},
@@ -105,13 +141,13 @@ Json Report(const Setting& setting, const BenchResult& result,
                         {"copy_bytes_per_s", copy},
                         {"fraction", copy > 0.0 ? bytes_per_s / copy : 0.0}};
   }
-  object["transport"] = model.transport();
+  object["transport"] = model.device().transport();
   object["device"] = model.device().description();
   object["planned_bytes"] = planned;
-  object["peak_bytes"] = bytes.resident_peaks;
-  if (!bytes.device_peaks.empty()) {
-    object["device_peak_bytes"] = bytes.device_peaks;
-    object["device_reserved_bytes"] = bytes.device_reserved;
+  object["peak_bytes"] = memory.resident_peaks;
+  if (!memory.device_peaks.empty()) {
+    object["device_peak_bytes"] = memory.device_peaks;
+    object["device_reserved_bytes"] = memory.device_reserved;
   }
   return object;
 }
@@ -158,17 +194,15 @@ void Add(FoldTotals& totals, const Setting& setting, const BenchResult& result,
 }
 
 int Run(RankGroup& group, const BenchCommandOptions& options) {
-  LoadedModel model(group, options.model);
-  EngineOptions sizes;
+  RankModel model(group, options.load, Settings(options));
   const int64_t longest = *std::ranges::max_element(options.tokens);
-  sizes.max_tokens = longest + options.decode_tokens;
-  sizes.max_chunk = std::min(*std::ranges::max_element(options.chunks), longest);
-  sizes.max_step_rows = sizes.max_chunk;
-  model.Load(sizes);
+  Session& session =
+      model.Load({.tokens = longest + options.decode_tokens,
+                  .chunk = std::min(*std::ranges::max_element(options.chunks), longest)});
   StopTogether(group.communicator(), kBeginsAgain);
 
   FoldTotals totals;
-  std::vector<int64_t> peaks;
+  MemoryUse memory;
   Json runs = Json::array();
   std::set<std::pair<int64_t, int64_t>> done;
   for (const int64_t tokens : options.tokens) {
@@ -177,37 +211,35 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       if (!done.insert({setting.tokens, setting.chunk}).second)
         continue;  // a chunk is the text at most
       const BenchResult result =
-          BenchFold(model.engine(),
+          BenchFold(session.engine(),
                     {setting.tokens, setting.chunk, options.decode_tokens, options.repeats, [&] {
                        StopTogether(group.communicator(), kBeginsAgain);
                        // All ranks measure at once: they share the machine as in the fold.
                        group.communicator().Barrier();
-                       return model.MeasureCeilings(setting.chunk);
+                       return session.MeasureCeilings(setting.chunk);
                      }});
       RankFigures mine;
       mine.fold = result.fold;
-      mine.decode_bytes = model.DecodeBytes(setting.tokens);
+      mine.decode_bytes = session.DecodeBytes(setting.tokens);
       mine.ceilings = result.ceilings;
       // Of pretended ranks only this one has figures.
       const std::vector<RankFigures> ranks =
           group.pretended() ? std::vector{mine} : Gather(group.communicator(), mine);
       Add(totals, setting, result, options.decode_tokens);
-      RankBytes bytes{model.ResidentPeaks(), model.DevicePeaks(), model.DeviceReserved()};
-      if (group.pretended()) bytes.KeepFirst();
-      peaks = bytes.device_peaks.empty() ? bytes.resident_peaks : bytes.device_peaks;
+      memory = GatherMemoryUse(group, model.device());
       if (group.rank() != 0) continue;
       if (!result.finite) {
         spdlog::warn(
             "the logits are not finite numbers: this is the speed of arithmetic on others");
       }
-      runs.push_back(Report(setting, result, ranks, model, bytes, options.decode_tokens));
+      runs.push_back(Report(setting, result, ranks, model, memory, options.decode_tokens));
       runs.back()["ranks"] = group.size();
       runs.back()["pretended"] = group.pretended();
-      if (!options.model.json) Print(runs.back());
+      if (!options.json) Print(runs.back());
     }
   }
-  if (group.rank() == 0) PrintSummary(totals, /*errors=*/0, peaks);
-  if (group.rank() == 0 && options.model.json) {
+  if (group.rank() == 0) PrintSummary(totals, /*errors=*/0, memory.peaks());
+  if (group.rank() == 0 && options.json) {
     fmt::print("{}\n", runs.size() == 1 ? runs.front().dump() : Json({{"runs", runs}}).dump());
   }
   return 0;
@@ -215,10 +247,14 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
 
 }  // namespace
 
-int BenchCommand(const BenchCommandOptions& options) {
-  return WithRanks(
-      "bench", options.model.step_timeout(), [&](RankGroup& group) { return Run(group, options); },
-      options.pretend_ranks);
+std::function<int()> BindBench(CLI::App& app) {
+  const auto options = std::make_shared<BenchCommandOptions>();
+  AddBenchOptions(app, *options);
+  return [options] {
+    return WithRanks(
+        "bench", options->load.ranks.step_timeout(),
+        [&](RankGroup& group) { return Run(group, *options); }, options->pretend_ranks);
+  };
 }
 
 }  // namespace kvfold

@@ -1,12 +1,13 @@
 // kvfold info: what this build is and what it finds here. MPI is never started.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "comm/cuda/cuda_backend.h"
 #include "comm/device/host_limits.h"
 #include "comm/mpi/mpi_communicator.h"
-#include "launcher/commands/commands.h"
+#include "launcher/commands/command.h"
 #include "launcher/report.h"
 #include "runtime/kernels/cpu/isa.h"
 #include "runtime/kernels/cpu/onednn.h"
@@ -35,9 +36,7 @@ std::string LibraryText(const CudaLibraryInfo& library) {
                                  : fmt::format("{} ({})", library.version, library.path);
 }
 
-}  // namespace
-
-int InfoCommand(bool json) {
+int Info(bool json) {
   const std::string isa(CpuIsaName(DetectCpuIsa()));
   // What this process may use, which in a container is less than there is.
   const int threads = AvailableCores();
@@ -82,6 +81,14 @@ int InfoCommand(bool json) {
   fmt::print("cublaslt {}\n", LibraryText(cublas));
   fmt::print("nccl     {}\n", LibraryText(nccl));
   return 0;
+}
+
+}  // namespace
+
+std::function<int()> BindInfo(CLI::App& app) {
+  const auto json = std::make_shared<bool>(false);
+  app.add_flag("--json", *json, "One JSON object on standard output");
+  return [json] { return Info(*json); };
 }
 
 }  // namespace kvfold

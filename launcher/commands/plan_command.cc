@@ -7,8 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/device/host_limits.h"
-#include "launcher/commands/commands.h"
-#include "launcher/ranks/loaded_model.h"
+#include "launcher/commands/command.h"
+#include "launcher/options/byte_size.h"
+#include "launcher/options/groups.h"
+#include "launcher/options/validators.h"
+#include "launcher/ranks/rank_model.h"
 #include "launcher/report.h"
 #include "models/checkpoint/model_weights.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
@@ -16,38 +19,66 @@
 #include "runtime/kernels/dense_sizing.h"
 
 namespace kvfold {
-int PlanCommand(const PlanOptions& options) {
-  const ModelOptions& model = options.model;
-  const std::filesystem::path path = ResolveModel(model.model);
-  const ConfigOptions config_options = {model.ignored_config_keys};
-  const ModelConfig config = ReadModelConfig(path, config_options);
+namespace {
+
+struct PlanOptions {
+  ModelOptions model;
+  DTypeOptions dtypes;
+  DeviceOptions device;
+  FoldOptions fold;
+  bool json = false;
+  int ranks = 1;
+  std::optional<std::string> device_memory;  // "40GiB"; none: this machine's, shared by the ranks
+  int64_t tokens = 131072;
+};
+
+void AddPlanOptions(CLI::App& app, PlanOptions& options) {
+  AddModelOptions(app, options.model,
+                  "Hugging Face folder, config.json, .gguf file or the name of a shipped config")
+      ->required();
+  AddDTypeOptions(app, options.dtypes);
+  AddDeviceOptions(app, options.device);
+  AddFoldOptions(app, options.fold);
+  AddOutputOptions(app, options.json);
+  app.add_option("--ranks", options.ranks, "Number of ranks")
+      ->check(Between(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option(
+      "--device-memory", options.device_memory,
+      "Memory of each rank's device, as 40GiB (default: this machine's, shared by the ranks)");
+  app.add_option("--tokens", options.tokens, "Tokens that the cache is to hold")
+      ->check(Between(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+}
+
+int Plan(const PlanOptions& options) {
+  const std::filesystem::path path = ResolveModel(options.model.model);
+  const ModelConfig config = ReadModelConfig(path, options.model.config);
   // What no run could load is not planned for. Only heads of files are read.
-  if (HasWeights(path)) OpenModelWeights(path, config, config_options);
+  if (HasWeights(path)) OpenModelWeights(path, config, options.model.config);
   const ShardPlan plan(config, options.ranks);
 
   // A device of a stated memory is not this machine: it is planned for as a GPU unless --device cpu
   // says otherwise.
-  const bool this_machine =
-      model.device == "cpu" || (model.device == "auto" && !options.device_memory);
+  const bool this_machine = options.device.device == DeviceKind::kCpu ||
+                            (!options.device.device && !options.device_memory);
+  if (!this_machine && options.device.threads > 0)
+    throw InputError("--threads is of ranks on CPUs, this plans for GPUs");
   const int64_t device_bytes = options.device_memory
                                    ? ParseBytes("--device-memory", *options.device_memory)
                                    : AvailableMemoryBytes() / options.ranks;
   std::unique_ptr<CpuDevice> device;
   std::unique_ptr<KernelSizing> sizing;
   if (this_machine) {
-    device = std::make_unique<CpuDevice>(RankThreads(model, options.ranks));
-    sizing = MakeCpuKernels(*device, ActivationDType(model, DeviceKind::kCpu), DetectCpuIsa());
+    device = std::make_unique<CpuDevice>(RankThreads(options.device, options.ranks));
+    sizing =
+        MakeCpuKernels(*device, ActivationDType(options.dtypes, DeviceKind::kCpu), DetectCpuIsa());
   } else {
-    sizing = std::make_unique<DenseSizing>(model.dtype == "f32" ? DType::kF32 : DType::kBF16);
+    sizing = std::make_unique<DenseSizing>(options.dtypes.dtype.value_or(DType::kBF16));
   }
-  EngineOptions sizes;
-  sizes.kv_dtype = CacheDType(model, sizing->activation_dtype());
-  sizes.sums_in_f32 = model.allreduce_dtype == "f32";
-  sizes.max_tokens = options.tokens;
-  sizes.max_chunk = model.attention_mode() == AttentionMode::kFull
-                        ? options.tokens
-                        : std::min(model.chunk, options.tokens);
-  sizes.max_step_rows = sizes.max_chunk;
+  const EngineOptions sizes = MakeEngineOptions(
+      {.tokens = options.tokens, .chunk = options.fold.ChunkOf(options.tokens)},
+      CacheDType(options.dtypes, sizing->activation_dtype()), options.dtypes.allreduce_in_f32);
   MemoryModel memory_model = RankMemoryModel(config, *sizing, sizes);
   if (!this_machine) memory_model.reserved_bytes += kEstimatedCudaReservedBytes;
 
@@ -60,7 +91,7 @@ int PlanCommand(const PlanOptions& options) {
   const int64_t largest = LargestFittingTokens(config, plan, memory_model, device_bytes,
                                                sizes.max_chunk, sizes.max_sequences);
 
-  if (model.json) {
+  if (options.json) {
     nlohmann::ordered_json per_rank = nlohmann::ordered_json::array();
     for (int rank = 0; rank < plan.tp_size(); ++rank) {
       const RankMemory& m = ranks[static_cast<size_t>(rank)];
@@ -86,7 +117,7 @@ int PlanCommand(const PlanOptions& options) {
   }
 
   fmt::print("{} tokens of {}, weights {}, cache {}, chunk {}, on {} of {}\n", options.tokens,
-             model.model, DTypeName(sizing->activation_dtype()), DTypeName(sizes.kv_dtype),
+             options.model.model, DTypeName(sizing->activation_dtype()), DTypeName(sizes.kv_dtype),
              sizes.max_chunk, Count(plan.tp_size(), this_machine ? "CPU rank" : "GPU"),
              FormatBytes(device_bytes));
   fmt::print("{}", RankTable(plan, ranks));
@@ -109,6 +140,14 @@ int PlanCommand(const PlanOptions& options) {
                smallest);
   }
   return 0;
+}
+
+}  // namespace
+
+std::function<int()> BindPlan(CLI::App& app) {
+  const auto options = std::make_shared<PlanOptions>();
+  AddPlanOptions(app, *options);
+  return [options] { return Plan(*options); };
 }
 
 }  // namespace kvfold

@@ -1,5 +1,4 @@
-#include "launcher/commands/run_batch.h"
-
+// kvfold run --prompts: a file of requests to a file of their results.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -7,59 +6,112 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "launcher/commands/run_task.h"
 #include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
+#include "runtime/jobs/batch.h"
 
 namespace kvfold {
 namespace {
 
+OutputPlace Output(const RunOptions& options, const RankModel& model) {
+  std::vector<NamedFile> others = {ReadBy("--prompts", options.prompts),
+                                   ReadBy("--model", model.path())};
+  // Into "-" the log may go too, where both are sent to one file: neither writes over the other.
+  if (options.output != "-") others.push_back(StandardError());
+  if (options.json) others.push_back(StandardOutput("--json"));
+  return OutputPlace(options.output, std::move(others),
+                     [] { ThrowIfStopped("not all was written; the same command begins again"); });
+}
+
 // The requests of --prompts on their way to --output.
-class Batch {
+class BatchTask : public RunTask {
  public:
-  Batch(Scheduler& scheduler, BatchInputs& inputs)
-      : scheduler_(scheduler), inputs_(inputs), results_(*inputs.results()) {
-    for (const DocumentGroup& group : inputs.groups()) {
+  BatchTask(const RunOptions& options, const RankModel& model, int n_ranks)
+      : json_(options.json),
+        batch_({.prompts = options.prompts,
+                .retry_errors = options.retry_errors,
+                .chat = options.chat,
+                .defaults = options.defaults(),
+                .fold = options.fold,
+                .max_tokens = options.max_tokens,
+                .concurrency = options.concurrency,
+                .on_wait = [] { ThrowIfStopped(kNothingBegun); }},
+               {.path = model.path(),
+                .config = &model.config(),
+                .fingerprint = model.fingerprint(),
+                .n_ranks = n_ranks,
+                .dtype = model.dtype(),
+                .kv_dtype = model.kv_dtype(),
+                .sum_dtype = model.sum_dtype(),
+                .transport = model.device().transport()},
+               Output(options, model)),
+        results_(batch_.results()) {
+    if (batch_.already_done() > 0) {
+      spdlog::info("{} of {} requests were done before", batch_.already_done(),
+                   batch_.n_requests());
+    }
+    for (const DocumentGroup& group : batch_.groups()) {
       for (const size_t member : group.members) {
-        const Job& job = inputs.jobs()[member];
+        const Job& job = batch_.jobs()[member];
         if (!job.error) tokens_total_ += static_cast<int64_t>(job.request.tokens.size());
       }
       tokens_total_ -= group.shared_tokens * (static_cast<int64_t>(group.members.size()) - 1);
     }
   }
 
-  int64_t Run() {
-    for (const DocumentGroup& group : inputs_.groups()) {
-      Job& first = inputs_.jobs()[group.members.front()];
+  bool empty() const override { return batch_.jobs().empty(); }
+  Workload workload() const override { return batch_.workload(); }
+  const Tokenizer* tokenizer() const override { return batch_.tokenizer(); }
+  int64_t errors() const override { return n_errors_; }
+
+  void Run(Scheduler& scheduler) override {
+    scheduler_ = &scheduler;
+    for (const DocumentGroup& group : batch_.groups()) {
+      Job& first = batch_.jobs()[group.members.front()];
       if (first.error) {  // then it is alone
         // One at a time: results in order.
-        while (inputs_.concurrency() == 1 && Step()) {
+        while (batch_.concurrency() == 1 && Step()) {
         }
         Fail(first.request.id, first.key, *first.error);
         continue;
       }
       std::vector<Scheduler::Submission> submissions;
       for (const size_t member : group.members)
-        submissions.push_back(Submission(inputs_.jobs()[member]));
-      const int64_t shared = scheduler_.SubmitTogether(std::move(submissions));
+        submissions.push_back(Submission(batch_.jobs()[member]));
+      const int64_t shared = scheduler.SubmitTogether(std::move(submissions));
       tokens_total_ +=
           (group.shared_tokens - shared) * (static_cast<int64_t>(group.members.size()) - 1);
-      while (scheduler_.waiting() > 0 && Step()) {  // the next are submitted when there is room
+      while (scheduler.waiting() > 0 && Step()) {  // the next are submitted when there is room
       }
     }
     while (Step()) {
     }
-    return n_errors_;
+  }
+
+  void PrintEnd(const FoldTotals& totals) const override {
+    if (!json_) return;
+    const nlohmann::ordered_json object = {
+        {"done", static_cast<int64_t>(batch_.jobs().size())},
+        {"done_before", batch_.already_done()},
+        {"errors", n_errors_},
+        {"prompt_tokens", totals.folded_tokens + totals.shared_tokens},
+        {"shared_tokens", totals.shared_tokens},
+        {"new_tokens", totals.new_tokens},
+        {"fold_s", totals.fold_s},
+        {"decode_s", totals.decode_s}};
+    fmt::print("{}\n", object.dump());
   }
 
  private:
   bool Step() {
-    const int64_t n_done = inputs_.already_done() + n_done_;
-    if (n_done < inputs_.n_requests()) {
+    const int64_t n_done = batch_.already_done() + n_done_;
+    if (n_done < batch_.n_requests()) {
       ThrowIfStopped(fmt::format("{} of {} requests are done; the same command {}", n_done,
-                                 inputs_.n_requests(),
+                                 batch_.n_requests(),
                                  results_.keeps_records() ? "goes on" : "begins again"));
     }
-    return scheduler_.Step();
+    return scheduler_->Step();
   }
   void Fail(const std::string& id, const std::string& key, const Error& error) {
     results_.AppendError(id, key, error);
@@ -85,16 +137,18 @@ class Batch {
       Tell();
     };
     submission.request = std::move(job.request);
+    submission.checked = true;
     return submission;
   }
   void Tell() {
-    progress_.Update(n_done_, static_cast<int64_t>(inputs_.jobs().size()), tokens_done_,
+    progress_.Update(n_done_, static_cast<int64_t>(batch_.jobs().size()), tokens_done_,
                      tokens_total_);
   }
 
-  Scheduler& scheduler_;
-  BatchInputs& inputs_;
+  bool json_;
+  Batch batch_;
   ResultFile& results_;
+  Scheduler* scheduler_ = nullptr;
   Progress progress_{"batch", "request"};
   int64_t n_done_ = 0;
   int64_t n_errors_ = 0;
@@ -104,52 +158,9 @@ class Batch {
 
 }  // namespace
 
-void RunSingle(Scheduler& scheduler, BatchInputs& inputs, const RunOptions& options) {
-  Progress progress("folding");
-  Request& request = inputs.jobs().front().request;
-  const auto prompt_tokens = static_cast<int64_t>(request.tokens.size());
-  Scheduler::Callbacks callbacks;
-  constexpr const char* kUnfinished =
-      "the answer was not finished; the same command begins it again";
-  OutputFile answer(OutputPlace("-", {}, [] { ThrowIfStopped(kUnfinished); }));
-  // The first token's text comes before its chunk is reported: it waits until the bar is closed.
-  std::string held;
-  bool folded = false;
-  const auto print = [&](std::string_view piece) {
-    held += piece;
-    if (!folded) return;
-    answer.Write(std::exchange(held, {}));
-  };
-  callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
-    progress.Update(chunk, n_chunks, tokens_done, prompt_tokens);
-    folded = chunk == n_chunks;
-    if (folded) print("");
-  };
-  if (!options.model.json) callbacks.text = print;
-  callbacks.done = [&](const Completion& completion) {
-    answer.Write(options.model.json ? CompletionJson(completion, inputs.transport()) + '\n' : "\n");
-  };
-  scheduler.Submit(std::move(request), std::move(callbacks));
-  do {
-    ThrowIfStopped(kUnfinished);
-  } while (scheduler.Step());
-}
-
-int64_t RunBatch(Scheduler& scheduler, BatchInputs& inputs) {
-  return Batch(scheduler, inputs).Run();
-}
-
-void PrintBatchJson(const FoldTotals& totals, int64_t done, int64_t already_done, int64_t errors) {
-  const nlohmann::ordered_json object = {
-      {"done", done},
-      {"done_before", already_done},
-      {"errors", errors},
-      {"prompt_tokens", totals.folded_tokens + totals.shared_tokens},
-      {"shared_tokens", totals.shared_tokens},
-      {"new_tokens", totals.new_tokens},
-      {"fold_s", totals.fold_s},
-      {"decode_s", totals.decode_s}};
-  fmt::print("{}\n", object.dump());
+std::unique_ptr<RunTask> MakeBatchTask(const RunOptions& options, const RankModel& model,
+                                       int n_ranks) {
+  return std::make_unique<BatchTask>(options, model, n_ranks);
 }
 
 }  // namespace kvfold

@@ -1,74 +1,116 @@
 // kvfold run: one prompt to standard output, or a file of requests to a file of results.
 #include <spdlog/spdlog.h>
 
+#include <limits>
 #include <span>
 
-#include "launcher/batch_inputs.h"
-#include "launcher/commands/commands.h"
-#include "launcher/commands/run_batch.h"
+#include "launcher/commands/command.h"
+#include "launcher/commands/run_task.h"
+#include "launcher/options/validators.h"
 #include "launcher/ranks/agreement.h"
-#include "launcher/ranks/loaded_model.h"
+#include "launcher/ranks/memory_use.h"
 #include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
+#include "runtime/jobs/text_input.h"
 
 namespace kvfold {
 namespace {
 
-constexpr const char* kNothingBegun = "nothing was begun; the same command goes on";
+void AddRunOptions(CLI::App& app, RunOptions& options) {
+  AddLoadOptions(app, options.load)->required();
+  AddFoldOptions(app, options.fold);
+  AddMaxTokensOption(app, options.max_tokens);
+  AddOutputOptions(app, options.json);
+  auto* prompt = app.add_option("--prompt", options.prompt, "Prompt text");
+  auto* prompt_file = app.add_option("--prompt-file", options.prompt_file, "File with the prompt");
+  auto* prompts = app.add_option("--prompts", options.prompts, "JSON lines, one request each");
+  auto* output = app.add_option("--output", options.output,
+                                "JSON lines, one result each (with --prompts); -: standard output");
+  prompt->excludes(prompt_file)->excludes(prompts);
+  prompt_file->excludes(prompts);
+  prompts->needs(output);
+  output->needs(prompts);
+  app.add_flag("--retry-errors", options.retry_errors,
+               "Run requests again whose record in --output is an error")
+      ->needs(prompts);
+  RequireOneOf(app, {prompt, prompt_file, prompts}, "One of --prompt, --prompt-file and --prompts");
+  app.add_option("--document", options.document, "File put before the prompt")->excludes(prompts);
+  app.add_flag("--chat", options.chat,
+               "Render document and prompt as one user turn of the model's chat template");
+  app.add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most")
+      ->check(Between(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--temperature", options.sampling.temperature, "0: greedy")
+      ->check(FiniteNumber([](double value) { return value >= 0.0; }, "of at least 0"))
+      ->capture_default_str();
+  app.add_option("--top-k", options.sampling.top_k,
+                 "Sample among so many most likely tokens; 0: all")
+      ->check(Between(int64_t{0}, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
+  app.add_option("--top-p", options.sampling.top_p,
+                 "Sample among the fewest tokens whose probability reaches this")
+      ->check(FiniteNumber([](double value) { return value > 0.0 && value <= 1.0; },
+                           "of more than 0 and at most 1"))
+      ->capture_default_str();
+  app.add_option("--seed", options.sampling.seed, "Of the random numbers")
+      ->check(Between(uint64_t{0}, std::numeric_limits<uint64_t>::max()))
+      ->capture_default_str();
+  app.add_option("--concurrency", options.concurrency, "Requests that fold and decode together")
+      ->check(Between(int64_t{1}, int64_t{4096}))
+      ->capture_default_str()
+      ->needs(prompts);
+}
 
 int Run(RankGroup& group, const RunOptions& options) {
   Communicator& communicator = group.communicator();
-  LoadedModel model(group, options.model);
-  std::unique_ptr<BatchInputs> inputs;
-  EngineOptions sizes;
-  int64_t n_jobs = 0;
+  RankModel model(group, options.load, FoldSettings(options.fold, options.max_tokens));
+  std::unique_ptr<RunTask> task;  // rank 0's
   RunForFirst(communicator, [&] {
     if (group.rank() != 0) return;
     ThrowIfStopped(kNothingBegun);
-    inputs = std::make_unique<BatchInputs>(options, model, group.size());
-    sizes = inputs->Sizes();
-    n_jobs = static_cast<int64_t>(inputs->jobs().size());
-    if (inputs->already_done() > 0)
-      spdlog::info("{} of {} requests were done before", inputs->already_done(),
-                   inputs->n_requests());
+    CheckSamplingOptions(options.sampling);
+    CheckStandardInput({{"--prompts", options.prompts},
+                        {"--prompt-file", options.prompt_file},
+                        {"--document", options.document}});
+    task = options.prompts.empty() ? MakePromptTask(options, model)
+                                   : MakeBatchTask(options, model, group.size());
     ThrowIfStopped(kNothingBegun);
   });
-  communicator.BroadcastBytes(std::as_writable_bytes(std::span(&n_jobs, 1)), 0);
-  FoldTotals totals;
-  int64_t errors = 0;
-  const auto print_json = [&] {
-    if (group.rank() == 0 && inputs->results() != nullptr && options.model.json)
-      PrintBatchJson(totals, n_jobs, inputs->already_done(), errors);
-  };
-  if (n_jobs == 0) {
-    if (group.rank() == 0) spdlog::info("nothing left to do");
-    print_json();
+  int32_t empty = task != nullptr && task->empty();
+  communicator.BroadcastBytes(std::as_writable_bytes(std::span(&empty, 1)), 0);
+  if (empty != 0) {
+    if (task == nullptr) return 0;
+    spdlog::info("nothing left to do");
+    task->PrintEnd({});
     return 0;
   }
-  model.Load(sizes);
+  const Workload workload = task ? task->workload() : Workload();
+  Session& session = model.Load(workload);
+  FoldTotals totals;
   model.Drive([&] {
-    Scheduler scheduler(model.engine(), model.embeddings(), inputs->tokenizer(),
-                        {.chunk = sizes.max_chunk,
+    Scheduler scheduler(session.engine(), session.embeddings(), task->tokenizer(),
+                        {.chunk = workload.chunk,
                          .eos_ids = model.config().eos_ids,
-                         .concurrency = inputs->concurrency()});
-    if (inputs->results() == nullptr) {
-      RunSingle(scheduler, *inputs, options);
-    } else {
-      errors = RunBatch(scheduler, *inputs);
-    }
+                         .concurrency = workload.concurrency});
+    task->Run(scheduler);
     totals = scheduler.totals();
   });
-  const std::vector<int64_t> peaks = model.PeakBytes();
-  if (group.rank() == 0) PrintSummary(totals, errors, peaks);
-  print_json();
+  const MemoryUse memory = GatherMemoryUse(group, model.device());
+  if (task == nullptr) return 0;
+  PrintSummary(totals, task->errors(), memory.peaks());
+  task->PrintEnd(totals);
   return 0;
 }
 
 }  // namespace
 
-int RunCommand(const RunOptions& options) {
-  return WithRanks("run", options.model.step_timeout(),
-                   [&](RankGroup& group) { return Run(group, options); });
+std::function<int()> BindRun(CLI::App& app) {
+  const auto options = std::make_shared<RunOptions>();
+  AddRunOptions(app, *options);
+  return [options] {
+    return WithRanks("run", options->load.ranks.step_timeout(),
+                     [&](RankGroup& group) { return Run(group, *options); });
+  };
 }
 
 }  // namespace kvfold

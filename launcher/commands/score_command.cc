@@ -7,16 +7,20 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "launcher/commands/commands.h"
+#include "launcher/commands/command.h"
+#include "launcher/options/groups.h"
+#include "launcher/options/validators.h"
 #include "launcher/ranks/agreement.h"
-#include "launcher/ranks/loaded_model.h"
+#include "launcher/ranks/memory_use.h"
+#include "launcher/ranks/rank_model.h"
 #include "launcher/ranks/stop_signal.h"
 #include "launcher/report.h"
-#include "launcher/text_input.h"
 #include "models/json_text.h"
 #include "models/tokenizer/utf8.h"
 #include "runtime/eval/npy_writer.h"
 #include "runtime/eval/score.h"
+#include "runtime/fold/fold_options.h"
+#include "runtime/jobs/text_input.h"
 
 namespace kvfold {
 namespace {
@@ -24,8 +28,34 @@ namespace {
 constexpr int64_t kGatherRows = 16;
 constexpr const char* kBeginsAgain = "the text was not scored; the same command begins again";
 
+struct ScoreOptions {
+  LoadOptions load;
+  FoldOptions fold;
+  int64_t max_tokens = 0;  // 0: what the text needs
+  bool json = false;
+  std::string text_file;
+  std::string tokens_file;
+  std::string logits_file;
+};
+
+void AddScoreOptions(CLI::App& app, ScoreOptions& options) {
+  AddLoadOptions(app, options.load)->required();
+  AddFoldOptions(app, options.fold);
+  AddMaxTokensOption(app, options.max_tokens);
+  AddOutputOptions(app, options.json);
+  auto* text = app.add_option("--text", options.text_file, "Text file to score");
+  auto* tokens =
+      app.add_option("--tokens", options.tokens_file, "JSON array of token ids to score");
+  text->excludes(tokens);
+  RequireOneOf(app, {text, tokens}, "--text or --tokens");
+  app.add_option("--logits", options.logits_file,
+                 "Write all logits [tokens, vocab] as float32 .npy");
+}
+
+void CheckStop() { ThrowIfStopped(kBeginsAgain); }
+
 std::vector<TokenId> ReadTokenFile(const std::string& path) {
-  const std::string text = ReadInput(path, kBeginsAgain);
+  const std::string text = ReadInput(path, CheckStop);
   const std::string name = InputName(path);
   if (const std::string_view other = OtherUnicode(text); !other.empty())
     throw InputError(fmt::format("{} is {}, expected UTF-8", name, other));
@@ -61,7 +91,7 @@ std::vector<TokenId> ReadText(const std::string& path, const std::filesystem::pa
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: give token ids with --tokens", error.what()));
   }
-  const std::string text = AsText(ReadInput(path, kBeginsAgain), InputName(path));
+  const std::string text = AsText(ReadInput(path, CheckStop), InputName(path));
   try {
     return tokenizer->Encode(text, /*add_special=*/true);
   } catch (const InputError& error) {
@@ -69,14 +99,14 @@ std::vector<TokenId> ReadText(const std::string& path, const std::filesystem::pa
   }
 }
 
-std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& model) {
+std::vector<TokenId> ReadTokens(const ScoreOptions& options, const RankModel& model) {
   std::vector<TokenId> tokens = options.text_file.empty()
                                     ? ReadTokenFile(options.tokens_file)
                                     : ReadText(options.text_file, model.path());
   if (tokens.size() < 2)
     throw InputError(
         fmt::format("the text has {} tokens, expected at least 2 to score", tokens.size()));
-  const int64_t most = options.model.max_tokens;
+  const int64_t most = options.max_tokens;
   if (most > 0 && static_cast<int64_t>(tokens.size()) > most) {
     throw InputError(fmt::format("the text has {} tokens, the cache holds {}: raise --max-tokens",
                                  tokens.size(), most));
@@ -85,42 +115,38 @@ std::vector<TokenId> ReadInput(const ScoreOptions& options, const LoadedModel& m
 }
 
 // Throws InputError where the file cannot be made: said before any work is done for it.
-std::unique_ptr<NpyWriter> OpenLogits(const ScoreOptions& options, const LoadedModel& model,
+std::unique_ptr<NpyWriter> OpenLogits(const ScoreOptions& options, const RankModel& model,
                                       int64_t rows) {
   std::vector<NamedFile> others = {ReadBy("--model", model.path()), StandardError(),
                                    StandardOutput("score")};
   if (!options.text_file.empty()) others.push_back(ReadBy("--text", options.text_file));
   if (!options.tokens_file.empty()) others.push_back(ReadBy("--tokens", options.tokens_file));
   try {
-    return std::make_unique<NpyWriter>(
-        OutputPlace(options.logits_file, others, [] { ThrowIfStopped(kBeginsAgain); }), rows,
-        model.config().vocab_size);
+    return std::make_unique<NpyWriter>(OutputPlace(options.logits_file, others, CheckStop), rows,
+                                       model.config().vocab_size);
   } catch (const InputError& trouble) {
     throw InputError(fmt::format("--logits: {}", trouble.what()));
   }
 }
 
 int Score(RankGroup& group, const ScoreOptions& options) {
-  LoadedModel model(group, options.model);
+  RankModel model(group, options.load, FoldSettings(options.fold, options.max_tokens));
   std::vector<TokenId> tokens;
   std::unique_ptr<NpyWriter> logits;
-  EngineOptions sizes;
+  Workload workload;
   RunForFirst(group.communicator(), [&] {
     if (group.rank() != 0) return;
-    tokens = ReadInput(options, model);
+    tokens = ReadTokens(options, model);
     const auto n_tokens = static_cast<int64_t>(tokens.size());
-    sizes.max_tokens = std::max(n_tokens, options.model.max_tokens);
-    sizes.max_chunk = options.model.attention_mode() == AttentionMode::kFull
-                          ? n_tokens
-                          : std::min(options.model.chunk, n_tokens);
-    sizes.max_step_rows = sizes.max_chunk;
+    workload.tokens = std::max(n_tokens, options.max_tokens);
+    workload.chunk = options.fold.ChunkOf(n_tokens);
     if (!options.logits_file.empty()) {
-      sizes.max_gather_rows = kGatherRows;
+      workload.gather_rows = kGatherRows;
       logits = OpenLogits(options, model, n_tokens);
     }
-    ThrowIfStopped(kBeginsAgain);
+    CheckStop();
   });
-  model.Load(sizes);
+  Session& session = model.Load(workload);
   StopTogether(group.communicator(), kBeginsAgain);
   ScoreResult result;
   model.Drive([&] {
@@ -128,22 +154,22 @@ int Score(RankGroup& group, const ScoreOptions& options) {
     ScoreCallbacks callbacks;
     callbacks.folded = [&](int64_t chunk, int64_t n_chunks, int64_t tokens_done) {
       progress.Update(chunk, n_chunks, tokens_done, static_cast<int64_t>(tokens.size()));
-      if (chunk < n_chunks) ThrowIfStopped(kBeginsAgain);
+      if (chunk < n_chunks) CheckStop();
     };
     if (logits)
       callbacks.logits = [&](int64_t, std::span<const float> row) { logits->Append(row); };
-    result = ScoreTokens(model.engine(), model.embeddings(), tokens, sizes.max_chunk, callbacks);
+    result = ScoreTokens(session.engine(), session.embeddings(), tokens, workload.chunk, callbacks);
     if (logits) logits->Close();
   });
   if (group.rank() != 0) return 0;
-  if (options.model.json) {
+  if (options.json) {
     const nlohmann::ordered_json object = {{"tokens", result.tokens},
                                            {"nll", result.nll},
                                            {"nll_by_chunk", result.nll_by_chunk},
                                            {"ranks", group.size()},
-                                           {"chunk", sizes.max_chunk},
+                                           {"chunk", workload.chunk},
                                            {"fold_s", result.fold_s},
-                                           {"transport", model.transport()},
+                                           {"transport", model.device().transport()},
                                            {"device", model.device().description()}};
     fmt::print("{}\n", object.dump());
   } else {
@@ -156,9 +182,13 @@ int Score(RankGroup& group, const ScoreOptions& options) {
 
 }  // namespace
 
-int ScoreCommand(const ScoreOptions& options) {
-  return WithRanks("score", options.model.step_timeout(),
-                   [&](RankGroup& group) { return Score(group, options); });
+std::function<int()> BindScore(CLI::App& app) {
+  const auto options = std::make_shared<ScoreOptions>();
+  AddScoreOptions(app, *options);
+  return [options] {
+    return WithRanks("score", options->load.ranks.step_timeout(),
+                     [&](RankGroup& group) { return Score(group, *options); });
+  };
 }
 
 }  // namespace kvfold

@@ -1,7 +1,6 @@
 #include "launcher/ranks/rank_device.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <optional>
@@ -36,24 +35,27 @@ std::vector<RankPlace> GatherPlaces(Communicator& communicator, const RankPlace&
 
 }  // namespace
 
-RankDevice::RankDevice(RankGroup& group, const ModelOptions& options, int n_threads)
+RankDevice::RankDevice(RankGroup& group, const DeviceOptions& device, const RankOptions& ranks,
+                       int n_threads)
     : communicator_(&group.communicator()), transport_(communicator_->transport()) {
   Communicator& hosts = group.communicator();
   CudaGpu gpu;
   RunTogether(hosts, [&] {
     // A CPU that was asked for is not kept waiting by a driver.
     CudaProbe probe;
-    if (options.device != "cpu") probe = ProbeCuda();
-    kind_ = ChooseDeviceKind(options.device, probe);
+    if (device.device != DeviceKind::kCpu) probe = ProbeCuda();
+    kind_ = ChooseDeviceKind(device.device, probe);
     if (kind_ == DeviceKind::kCuda) gpu = ChooseGpu(probe.gpus, group.host_rank());
   });
   AgreeOn(hosts, "the device", kind_ == DeviceKind::kCuda ? "cuda" : "cpu");
   if (kind_ == DeviceKind::kCpu) {
     RunTogether(hosts, [&] {
-      if (options.transport != "auto") {
+      if (ranks.transport) {
         throw InputError(fmt::format("--transport {} is for ranks on GPUs, this runs on the CPU",
-                                     options.transport));
+                                     TransportName(*ranks.transport)));
       }
+      if (ranks.share_devices)
+        throw InputError("--share-devices is for ranks on GPUs, this runs on the CPU");
       device_ = MakeCpu(group, n_threads);
     });
     return;
@@ -62,24 +64,24 @@ RankDevice::RankDevice(RankGroup& group, const ModelOptions& options, int n_thre
   int ranks_per_gpu = 1;
   if (!group.pretended()) {
     const std::vector<RankPlace> places = GatherPlaces(hosts, MakeRankPlace(HostName(), gpu));
-    RunForFirst(hosts, [&] { ranks_per_gpu = RanksPerGpu(places, options.share_devices); });
+    RunForFirst(hosts, [&] { ranks_per_gpu = RanksPerGpu(places, ranks.share_devices); });
   }
   RunTogether(hosts, [&] { device_ = MakeCudaDevice(gpu.ordinal, n_threads); });
   description_ = fmt::format("{} ({})", gpu.name, gpu.uuid);
   group.NameDevice(fmt::format("cuda {} {}", gpu.ordinal, gpu.name));
-  if (!group.pretended()) MakeTransport(group, options, ranks_per_gpu > 1);
+  if (!group.pretended()) MakeTransport(group, ranks.transport, ranks_per_gpu > 1);
 }
 
-void RankDevice::MakeTransport(RankGroup& group, const ModelOptions& options, bool shares_gpus) {
+void RankDevice::MakeTransport(RankGroup& group, std::optional<Transport> asked, bool shares_gpus) {
   Communicator& hosts = group.communicator();
   Transport transport = Transport::kLocal;
   CudaLibraryInfo nccl;
   RunTogether(hosts, [&] {
     // Opened only where it may be used: it takes a second.
-    if (options.transport != "staged" && (hosts.size() > 1 || options.transport == "nccl")) {
+    if (asked != Transport::kStaged && (hosts.size() > 1 || asked == Transport::kNccl)) {
       nccl = FindNccl();
     }
-    transport = ChooseTransport(options.transport, hosts.size(), shares_gpus, nccl);
+    transport = ChooseTransport(asked, hosts.size(), shares_gpus, nccl);
   });
   AgreeOn(hosts, "the transport",
           transport == Transport::kNccl ? "NCCL " + nccl.version : std::string("no NCCL"));
@@ -116,12 +118,6 @@ int64_t RankDevice::device_peak_bytes() {
     device_peak_bytes_ = std::max(device_peak_bytes_, CudaUsedBytes(*device_));
   }
   return device_peak_bytes_;
-}
-
-int64_t ResidentPeakBytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
 }
 
 }  // namespace kvfold

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/communicator.h"
 #include "comm/device/device.h"
-#include "launcher/options.h"
+#include "launcher/device_choice.h"
+#include "launcher/options/groups.h"
 #include "launcher/ranks/async_watch.h"
-#include "launcher/ranks/device_choice.h"
 #include "launcher/ranks/rank_group.h"
 #include "runtime/kernels/kernels.h"
 
@@ -18,7 +19,8 @@ class RankDevice {
  public:
   // All ranks together. Throws AgreedError on all where one rank's device or their transport cannot
   // be had as the options ask.
-  RankDevice(RankGroup& group, const ModelOptions& options, int n_threads);
+  RankDevice(RankGroup& group, const DeviceOptions& device, const RankOptions& ranks,
+             int n_threads);
   ~RankDevice();
 
   DeviceKind kind() const { return kind_; }
@@ -38,7 +40,7 @@ class RankDevice {
   int64_t device_peak_bytes();
 
  private:
-  void MakeTransport(RankGroup& group, const ModelOptions& options, bool shares_gpus);
+  void MakeTransport(RankGroup& group, std::optional<Transport> asked, bool shares_gpus);
 
   DeviceKind kind_ = DeviceKind::kCpu;
   std::unique_ptr<Device> device_;
@@ -49,8 +51,5 @@ class RankDevice {
   std::string transport_;
   int64_t device_peak_bytes_ = 0;
 };
-
-// The most bytes that this process had resident.
-int64_t ResidentPeakBytes();
 
 }  // namespace kvfold

@@ -15,6 +15,7 @@
 
 #include "comm/communicator.h"
 #include "comm/device/device.h"
+#include "runtime/fold/engine_options.h"
 #include "runtime/fold/step_plan.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/step_context.h"
@@ -25,17 +26,6 @@
 #include "shard/shard_plan.h"
 
 namespace kvfold {
-
-struct EngineOptions {
-  DType kv_dtype = DType::kF32;
-  bool sums_in_f32 = false;  // of half-layers over all ranks; else as products leave the kernels
-  int64_t max_tokens = 0;    // positions that all sequences together may hold
-  int64_t max_sequences = 1;
-  int64_t max_chunk = 0;        // tokens that one sequence may bring to a step
-  int64_t max_step_rows = 0;    // tokens that all may bring
-  int64_t max_logit_rows = 64;  // rows of logits computed at a time
-  int64_t max_gather_rows = 1;  // rows of logits gathered at a time
-};
 
 // The layout of a rank's cache, and what a rank will hold by the memory plan, with these options:
 // reserved are the kernels' own bytes, to which a device's runtime may add.

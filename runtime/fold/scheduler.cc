@@ -130,15 +130,17 @@ void Scheduler::Check(const Request& request, const ModelConfig& config, int64_t
   CheckSamplingOptions(request.sampling);
 }
 
-void Scheduler::Submit(Request request, Callbacks callbacks) {
+void Scheduler::Submit(Submission submission) {
   std::vector<Submission> alone;
-  alone.push_back({std::move(request), std::move(callbacks)});
+  alone.push_back(std::move(submission));
   SubmitTogether(std::move(alone));
 }
 
 int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
-  for (const Submission& submission : submissions)
-    Check(submission.request, engine_.config(), engine_.options().max_tokens);
+  for (const Submission& submission : submissions) {
+    if (!submission.checked)
+      Check(submission.request, engine_.config(), engine_.options().max_tokens);
+  }
   std::shared_ptr<Prefix> prefix;
   if (submissions.size() > 1 && engine_.options().max_sequences > 1) {
     const PromptTokens& first = submissions.front().request.tokens;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/tokenizer/tokenizer.h"
@@ -79,6 +80,7 @@ class Scheduler {
   struct Submission {
     Request request;
     Callbacks callbacks;
+    bool checked = false;  // Check has passed it for this engine: it is not checked again
   };
 
   // `tokenizer` may be null: then there is no text and no stop string. All must outlive it.
@@ -93,7 +95,10 @@ class Scheduler {
   static void Check(const Request& request, const ModelConfig& config, int64_t max_tokens);
   // Takes a request; it starts when there is room, in the order of submission. Throws as Check
   // does.
-  void Submit(Request request, Callbacks callbacks);
+  void Submit(Submission submission);
+  void Submit(Request request, Callbacks callbacks) {
+    Submit({std::move(request), std::move(callbacks)});
+  }
   // Takes requests that fold once what they all begin with. Returns how many tokens that is: 0
   // where they have no whole chunk in common or the engine has no sequence for it. Throws as Check
   // does, and then has taken none.

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,29 +40,5 @@ PromptLine ParsePromptLine(std::string_view line, const PromptLine& defaults);
 
 // The id of a line, also of one that ParsePromptLine refuses; empty where there is none to be told.
 std::string PromptLineId(std::string_view line);
-
-// The whole of a file. Throws InputError naming it where it cannot be read. `on_wait`: as
-// comm/files/read_file.h has it.
-std::string ReadTextFile(const std::string& path, const std::function<void()>& on_wait = {});
-
-// Turns prompt lines into token ids.
-class PromptEncoder {
- public:
-  // `tokenizer` null: only token ids can be run; `tokenizer_trouble` says why. `chat_template`
-  // null: neither --chat nor messages; `chat_trouble` says why. Both borrowed.
-  PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_trouble,
-                const ChatTemplate* chat_template, std::string chat_trouble, bool chat);
-
-  // The document's text, a blank line, then the prompt; with chat or messages rendered by the
-  // template, the document before the first user message. Throws InputError.
-  std::vector<TokenId> Encode(const PromptLine& line, std::string_view document_text) const;
-
- private:
-  const Tokenizer* tokenizer_;
-  std::string tokenizer_trouble_;
-  const ChatTemplate* chat_template_;
-  std::string chat_trouble_;
-  bool chat_;
-};
 
 }  // namespace kvfold

@@ -1,4 +1,4 @@
-#include "launcher/ranks/device_choice.h"
+#include "launcher/device_choice.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -34,14 +34,14 @@ std::string WhatOf(Call&& call) {
 }
 
 TEST(DeviceKind, AutoTakesGpusWhereThereAreAny) {
-  EXPECT_EQ(ChooseDeviceKind("auto", With(0)), DeviceKind::kCpu);
-  EXPECT_EQ(ChooseDeviceKind("auto", With(1)), DeviceKind::kCuda);
-  EXPECT_EQ(ChooseDeviceKind("cpu", With(2)), DeviceKind::kCpu);
-  EXPECT_EQ(ChooseDeviceKind("cuda", With(2)), DeviceKind::kCuda);
+  EXPECT_EQ(ChooseDeviceKind({}, With(0)), DeviceKind::kCpu);
+  EXPECT_EQ(ChooseDeviceKind({}, With(1)), DeviceKind::kCuda);
+  EXPECT_EQ(ChooseDeviceKind(DeviceKind::kCpu, With(2)), DeviceKind::kCpu);
+  EXPECT_EQ(ChooseDeviceKind(DeviceKind::kCuda, With(2)), DeviceKind::kCuda);
 }
 
 TEST(DeviceKind, SaysWhyThereIsNoGpu) {
-  EXPECT_EQ(WhatOf([] { ChooseDeviceKind("cuda", With(0)); }),
+  EXPECT_EQ(WhatOf([] { ChooseDeviceKind(DeviceKind::kCuda, With(0)); }),
             "--device cuda: no NVIDIA driver is here; --device cpu needs none");
 }
 
@@ -88,25 +88,25 @@ CudaLibraryInfo Nccl(int number) {
 const CudaLibraryInfo kNone{.problem = "NCCL cannot be opened"};
 
 TEST(ChooseTransport, AutoTakesWhatFits) {
-  EXPECT_EQ(ChooseTransport("auto", 1, false, kNone), Transport::kLocal);
-  EXPECT_EQ(ChooseTransport("auto", 2, false, Nccl(22809)), Transport::kNccl);
-  EXPECT_EQ(ChooseTransport("auto", 2, true, Nccl(22999)), Transport::kStaged);
-  EXPECT_EQ(ChooseTransport("auto", 2, true, Nccl(23000)), Transport::kNccl);
-  EXPECT_EQ(ChooseTransport("auto", 2, true, kNone), Transport::kStaged);
+  EXPECT_EQ(ChooseTransport({}, 1, false, kNone), Transport::kLocal);
+  EXPECT_EQ(ChooseTransport({}, 2, false, Nccl(22809)), Transport::kNccl);
+  EXPECT_EQ(ChooseTransport({}, 2, true, Nccl(22999)), Transport::kStaged);
+  EXPECT_EQ(ChooseTransport({}, 2, true, Nccl(23000)), Transport::kNccl);
+  EXPECT_EQ(ChooseTransport({}, 2, true, kNone), Transport::kStaged);
 }
 
 TEST(ChooseTransport, OneRankGoesThroughNcclWhenAsked) {
-  EXPECT_EQ(ChooseTransport("nccl", 1, false, Nccl(22809)), Transport::kNccl);
-  EXPECT_EQ(ChooseTransport("staged", 1, false, kNone), Transport::kStaged);
+  EXPECT_EQ(ChooseTransport(Transport::kNccl, 1, false, Nccl(22809)), Transport::kNccl);
+  EXPECT_EQ(ChooseTransport(Transport::kStaged, 1, false, kNone), Transport::kStaged);
 }
 
 TEST(ChooseTransport, RefusesWhatCannotBe) {
-  EXPECT_EQ(WhatOf([] { ChooseTransport("nccl", 2, false, kNone); }),
+  EXPECT_EQ(WhatOf([] { ChooseTransport(Transport::kNccl, 2, false, kNone); }),
             "--transport nccl: NCCL cannot be opened");
-  EXPECT_THAT(WhatOf([] { ChooseTransport("nccl", 2, true, Nccl(22809)); }),
+  EXPECT_THAT(WhatOf([] { ChooseTransport(Transport::kNccl, 2, true, Nccl(22809)); }),
               AllOf(HasSubstr("2.x"), HasSubstr("2.30 or later")));
   // No silent step down to what is slow.
-  EXPECT_THAT(WhatOf([] { ChooseTransport("auto", 2, false, kNone); }),
+  EXPECT_THAT(WhatOf([] { ChooseTransport({}, 2, false, kNone); }),
               HasSubstr("--transport staged"));
 }
 

@@ -62,6 +62,23 @@ class Usage(LauncherCase):
         self.assert_refused(kvfold("run", "--model", LLAMA, "--prompts", "a"), "--output")
         self.assert_refused(kvfold("run", "--model", LLAMA, "--prompt", "a", "--output", "b"), "--prompts")
 
+    def test_options_that_a_command_would_ignore_are_refused(self):
+        tokens = LLAMA + "/reference/tokens.json"
+        run, score = ("run", "--model", LLAMA, "--prompt", "a"), ("score", "--model", LLAMA, "--tokens", tokens)
+        plan, bench = ("plan", "--model", LLAMA), ("bench", "--model", LLAMA)
+        for command, *ignored in [
+                (plan, "--max-tokens", 9), (plan, "--transport", "staged"), (plan, "--share-devices"),
+                (plan, "--step-timeout", 9), (plan, "--prompt", "a"), (plan, "--device", "cuda", "--threads", 2),
+                (bench, "--attention", "full"), (bench, "--max-tokens", 9), (bench, "--prompt", "a"),
+                (bench, "--pretend-ranks", 2, "--step-timeout", 9), (bench, "--pretend-ranks", 2, "--share-devices"),
+                (("info",), "--model", LLAMA), (("info",), "--log-level", "warn"), (("info",), "--threads", 2),
+                (("tokenize", "--model", LLAMA, "--text", "a"), "--json"),
+                (("tokenize", "--model", LLAMA, "--text", "a"), "--chunk", 4),
+                (run, "--concurrency", 2), (run, "--tokens", tokens), (score, "--max-new-tokens", 2),
+                (run, "--device", "cpu", "--share-devices"), (score, "--device", "cpu", "--share-devices")]:
+            with self.subTest(command=command[0], ignored=ignored):
+                self.assert_refused(kvfold(*command, *ignored), next(o for o in reversed(ignored) if str(o).startswith("--")))
+
     def test_nothing_to_do(self):
         self.assert_refused(kvfold("run", "--model", LLAMA), "--prompt")
         self.assert_refused(kvfold("score", "--model", LLAMA), "--text", "--tokens")
@@ -90,6 +107,14 @@ class Usage(LauncherCase):
         result = self.start_wrapper('exec "$KVFOLD" score --chunk $((1 - RANK)) "$@"', "--model", LLAMA, "--tokens", "x",
                                     ranks=2)
         self.assert_refused(result, "rank 1", "--chunk")
+
+    def test_ranks_that_are_asked_for_different_things(self):
+        for option, others in (("--tokens", "32 64"), ("--decode-tokens", "1 2"), ("--repeats", "1 2"), ("--chunk", "8 16")):
+            with self.subTest(option=option):
+                zero, one = others.split()
+                result = self.start_wrapper(f'exec "$KVFOLD" bench {option} $([ $RANK = 0 ] && echo {zero} || echo {one}) "$@"',
+                                            "--model", LLAMA, ranks=2)
+                self.assert_refused(result, f"rank 1 has {option} {one}, rank 0 has {zero}")
 
     def test_device_that_is_not_here(self):
         tokens = LLAMA + "/reference/tokens.json"

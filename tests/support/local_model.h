@@ -17,7 +17,7 @@
 #include "runtime/fold/engine.h"
 #include "runtime/fold/scheduler.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
-#include "runtime/weights/checkpoint_embeddings.h"
+#include "runtime/session/session.h"
 
 namespace kvfold {
 
@@ -46,8 +46,19 @@ struct LocalModelOptions {
   const Checkpoint* checkpoint = nullptr;
 };
 
-// What one rank's body sees. `embeddings` on rank 0 only.
+// What one rank's body sees: its session, by the names of its parts.
 struct LocalRank {
+  explicit LocalRank(Session& of_rank)
+      : session(of_rank),
+        config(session.config()),
+        plan(session.shard_plan()),
+        weights(session.weights()),
+        kernels(session.kernels()),
+        communicator(session.communicator()),
+        device(session.device()),
+        engine(session.engine()),
+        embeddings(session.embeddings()) {}
+  Session& session;
   const ModelConfig& config;
   const ShardPlan& plan;
   const Weights& weights;
@@ -72,30 +83,21 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
   RunLocalRanks(options.tp_size, [&](Communicator& group) {
     const auto own = options.checkpoint == nullptr ? Checkpoint::Open(model) : nullptr;
     const Checkpoint& checkpoint = own ? *own : *options.checkpoint;
-    const ShardPlan plan(config, options.tp_size);
     LocalParts parts = options.make_parts ? options.make_parts(options) : CpuParts(options);
-    Device& device = *parts.device;
-    Kernels* const kernels = parts.kernels.get();
     const auto staged =
         parts.transfer ? MakeStagedCommunicator(group, std::move(parts.transfer)) : nullptr;
     Communicator& communicator = staged ? *staged : group;
-    const Weights weights(config, plan.rank(communicator.rank()), checkpoint, *kernels, device);
-    EngineOptions engine_options;
-    engine_options.kv_dtype = options.kv_dtype;
-    engine_options.max_tokens = options.max_tokens;
-    engine_options.max_sequences = options.max_sequences;
-    engine_options.max_chunk = options.chunk;
-    engine_options.max_step_rows =
-        options.max_step_rows > 0 ? options.max_step_rows : options.chunk * options.max_sequences;
-    engine_options.sums_in_f32 = options.sums_in_f32;
-    engine_options.max_gather_rows = 16;
-    Engine engine(config, plan, weights, *kernels, communicator, device, engine_options);
-    const CheckpointEmbeddings embeddings(config, checkpoint);
-    LocalRank rank{config, plan, weights, *kernels, communicator, device, engine, embeddings};
+    EngineOptions engine_options = MakeEngineOptions({.tokens = options.max_tokens,
+                                                      .chunk = options.chunk,
+                                                      .concurrency = options.max_sequences,
+                                                      .gather_rows = 16},
+                                                     options.kv_dtype, options.sums_in_f32);
+    if (options.max_step_rows > 0) engine_options.max_step_rows = options.max_step_rows;
+    Session session(config, checkpoint, communicator, *parts.device, *parts.kernels,
+                    engine_options);
+    LocalRank rank(session);
     if (every_rank) every_rank(rank);
-    if (communicator.rank() != 0) return engine.Follow();
-    body(rank);
-    engine.Stop();
+    session.Drive([&] { body(rank); });
   });
 }
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/error.h"
-#include "runtime/jobs/prompt_line.h"
+#include "runtime/jobs/prompt_encoder.h"
 #include "tests/models/error_of.h"
 
 namespace kvfold {

@@ -413,16 +413,5 @@ TEST(PromptLineTest, ForeignTextIsShownEscaped) {
   EXPECT_THAT(RefusalOf("  {\"id\": x}"), HasSubstr("column 10: found \"x\", expected a value"));
 }
 
-TEST(ReadTextFileTest, ReadsBytesAsTheyAre) {
-  const TempFolder folder;
-  const std::string bytes("a\0b\r\n\xff", 6);
-  EXPECT_EQ(ReadTextFile(folder.Write("file", bytes)), bytes);
-  EXPECT_EQ(ReadTextFile(folder.Write("empty", "")), "");
-  const std::string missing = folder.path() / "missing";
-  EXPECT_THAT(ErrorOf([&] { ReadTextFile(missing); }),
-              AllOf(HasSubstr(missing), HasSubstr("No such file")));
-  EXPECT_THAT(ErrorOf([&] { ReadTextFile(folder.path()); }), HasSubstr("is a folder"));
-}
-
 }  // namespace
 }  // namespace kvfold

@@ -1,19 +1,24 @@
-#include "launcher/text_input.h"
+#include "runtime/jobs/text_input.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <filesystem>
+
 #include "comm/error.h"
-#include "launcher/ranks/stop_signal.h"
+#include "comm/files/read_file.h"
 #include "models/tokenizer/utf8.h"
-#include "runtime/jobs/prompt_line.h"
 
 namespace kvfold {
 
 std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
 
-std::string ReadInput(const std::string& path, const std::string& rest) {
-  return ReadTextFile(path, [&] { ThrowIfStopped(rest); });
+std::string ReadInput(const std::string& path, const std::function<void()>& on_wait) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    throw InputError(fmt::format("{} is a folder, expected a text file", path));
+  }
+  return ReadFile(path, on_wait);
 }
 
 std::string AsText(std::string bytes, const std::string& name, bool said_before) {

@@ -1,4 +1,4 @@
-#include "launcher/options.h"
+#include "launcher/options/byte_size.h"
 
 #include <gtest/gtest.h>
 
@@ -54,13 +54,6 @@ TEST(ParseBytes, RefusesTheRestByNameOfOptionAndText) {
 
 TEST(ParseBytes, LargestIsBelowTheLimit) {
   EXPECT_EQ(ParseBytes("--x", "8000000TB"), 8'000'000'000'000'000'000);
-}
-
-TEST(ParseDType, NamesAndNothingElse) {
-  EXPECT_EQ(ParseDType("f32"), DType::kF32);
-  EXPECT_EQ(ParseDType("bf16"), DType::kBF16);
-  EXPECT_EQ(ParseDType("int8"), DType::kI8);
-  for (const char* text : {"", "F32", "f16", "auto"}) EXPECT_THROW(ParseDType(text), InputError);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "launcher/ranks/device_choice.h"
+#include "launcher/device_choice.h"
 
 #include <algorithm>
 #include <cstring>
@@ -16,8 +16,8 @@ void CopyText(std::string_view text, char (&to)[kSize]) {
 
 }  // namespace
 
-DeviceKind ChooseDeviceKind(std::string_view asked, const CudaProbe& probe) {
-  if (asked == "cpu" || (asked == "auto" && probe.gpus.empty())) return DeviceKind::kCpu;
+DeviceKind ChooseDeviceKind(std::optional<DeviceKind> asked, const CudaProbe& probe) {
+  if (asked == DeviceKind::kCpu || (!asked && probe.gpus.empty())) return DeviceKind::kCpu;
   if (probe.gpus.empty())
     throw InputError(fmt::format("--device cuda: {}; --device cpu needs none", probe.problem));
   return DeviceKind::kCuda;
@@ -53,11 +53,23 @@ int RanksPerGpu(std::span<const RankPlace> ranks, bool may_share) {
   return most;
 }
 
-Transport ChooseTransport(std::string_view asked, int n_ranks, bool shares_gpus,
+const char* TransportName(Transport transport) {
+  switch (transport) {
+    case Transport::kLocal:
+      return "local";
+    case Transport::kNccl:
+      return "nccl";
+    case Transport::kStaged:
+      return "staged";
+  }
+  return "?";
+}
+
+Transport ChooseTransport(std::optional<Transport> asked, int n_ranks, bool shares_gpus,
                           const CudaLibraryInfo& nccl) {
-  if (asked == "staged") return Transport::kStaged;
+  if (asked == Transport::kStaged) return Transport::kStaged;
   const bool can_share = nccl.number >= kNcclThatSharesGpus;
-  if (asked == "nccl") {
+  if (asked == Transport::kNccl) {
     if (nccl.number == 0) throw InputError(fmt::format("--transport nccl: {}", nccl.problem));
     if (shares_gpus && !can_share) {
       throw InputError(

@@ -1,6 +1,7 @@
-// launcher/text_input.h: what the command line names to be read: a file, or "-", standard input.
+// runtime/jobs/text_input.h: texts that users name: a file, or "-", standard input.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,9 +11,9 @@ namespace kvfold {
 // How messages call it: the path, or "standard input".
 std::string InputName(const std::string& path);
 
-// All its bytes; `path` may be "-". Throws InputError where it cannot be read, StoppedError (with
-// `rest`, as ThrowIfStopped) when a signal comes while a pipe is waited for.
-std::string ReadInput(const std::string& path, const std::string& rest);
+// All its bytes; `path` may be "-". Throws InputError where it cannot be read, or is a folder.
+// `on_wait`: as comm/files/read_file.h has it.
+std::string ReadInput(const std::string& path, const std::function<void()>& on_wait = {});
 
 // `bytes` as text. Cut inside its last character, as `head -c` cuts it, a text ends before that,
 // with a warning unless that was said before. Throws InputError where it is UTF-16 or UTF-32, or

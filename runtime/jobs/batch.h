@@ -1,26 +1,53 @@
-// launcher/batch_inputs.h: rank 0's side of `run` before anything is loaded: what is asked for is
-// read, encoded, checked and compared with what is done.
+// runtime/jobs/batch.h: a file of requests and the file of their results, before anything is
+// loaded: what is asked for is read, encoded, checked, and compared with what is done.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "launcher/options.h"
-#include "launcher/ranks/loaded_model.h"
-#include "models/chat_template.h"
-#include "models/tokenizer/tokenizer.h"
+#include "comm/device/dtype.h"
+#include "comm/error.h"
+#include "comm/files/output_file.h"
+#include "models/model_config.h"
+#include "runtime/fold/engine_options.h"
+#include "runtime/fold/fold_options.h"
 #include "runtime/fold/scheduler.h"
 #include "runtime/jobs/document_groups.h"
 #include "runtime/jobs/prompt_line.h"
+#include "runtime/jobs/request_maker.h"
 #include "runtime/jobs/result_file.h"
 
 namespace kvfold {
+
+// What must be known of the model that will run them: results depend on all but the path.
+struct BatchModel {
+  std::filesystem::path path;
+  const ModelConfig* config = nullptr;
+  uint64_t fingerprint = 0;
+  int n_ranks = 1;
+  DType dtype = DType::kF32;
+  DType kv_dtype = DType::kF32;
+  DType sum_dtype = DType::kF32;
+  std::string transport;
+};
+
+struct BatchOptions {
+  std::string prompts;  // JSON lines; "-": standard input
+  bool retry_errors = false;
+  bool chat = false;
+  PromptLine defaults;  // of what a line leaves out
+  FoldOptions fold;
+  int64_t max_tokens = 0;  // positions of the cache; 0: as many as are needed
+  int64_t concurrency = 1;
+  std::function<void()> on_wait;  // called while lines are read; throws to give up
+};
 
 // A request that is ready, or the reason why it is not.
 struct Job {
@@ -30,28 +57,25 @@ struct Job {
   std::optional<InputError> error;
 };
 
-class BatchInputs {
+class Batch {
  public:
-  // Reads --prompt or --prompts and opens --output. Throws InputError where nothing can be run. A
-  // line of --prompts that cannot be read is a job with an error, beside the others.
-  BatchInputs(const RunOptions& options, const LoadedModel& model, int n_ranks);
+  // Reads the requests and opens the output. Throws InputError where nothing can be run. A line
+  // that cannot be read is a job with an error, beside the others.
+  Batch(BatchOptions options, BatchModel model, const OutputPlace& output);
 
   // What is still to be done, in the order of the file; those that run together, by place.
   std::vector<Job>& jobs() { return jobs_; }
+  const std::vector<Job>& jobs() const { return jobs_; }
   const std::vector<DocumentGroup>& groups() const { return groups_; }
-  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
-  const std::string& transport() const { return model_.transport(); }
-  ResultFile* results() { return results_.get(); }  // null: one prompt, to standard output
+  const Tokenizer* tokenizer() const { return requests_.tokenizer(); }
+  ResultFile& results() { return results_; }
   int64_t already_done() const { return already_done_; }
   int64_t n_requests() const { return already_done_ + static_cast<int64_t>(jobs_.size()); }
   // Requests that may run together.
   int64_t concurrency() const;
-  // What the engine must hold to run them so.
-  EngineOptions Sizes() const;
+  Workload workload() const;
 
  private:
-  PromptLine Defaults() const;
-  Job Single();
   // A line that cannot be read: it fails alone.
   class BadLineError : public InputError {
    public:
@@ -66,33 +90,27 @@ class BatchInputs {
   struct Document {
     std::string path;  // empty: none
     std::string text;
-    std::optional<InputError> trouble;  // why there is no text
+    std::optional<InputError> problem;  // why there is no text
   };
-  void ReadBatch();
+  void Read();
   void TakeLine(std::string_view text);
   void ReadDocument(const std::string& path);
   void NameBadLines(const std::vector<BadLine>& bad);
-  Job MakeJob(const PromptLine& line, const std::string& key, const std::string& document,
-              const std::optional<InputError>& trouble);
-  PromptTokens Held(std::vector<TokenId> tokens, const std::string& document);
+  Job MakeJob(const PromptLine& line, const std::string& key);
+  PromptTokens Held(const PromptTokens& tokens, const std::string& document);
   std::string Key(const PromptLine& line, std::string_view text, const std::string& document) const;
   void Group();
   int64_t Chunk() const;
   int64_t CacheTokens() const;
 
-  const RunOptions& options_;
-  const LoadedModel& model_;
-  int n_ranks_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::string tokenizer_trouble_;
-  std::unique_ptr<ChatTemplate> chat_template_;
-  std::string chat_trouble_;
-  std::vector<TokenId> turn_end_ids_;  // of requests that are chats
-  std::unique_ptr<ResultFile> results_;
+  BatchOptions options_;
+  BatchModel model_;
+  RequestMaker requests_;
+  ResultFile results_;
   std::vector<Job> jobs_;
   std::vector<DocumentGroup> groups_;
   int64_t already_done_ = 0;
-  // While a batch is read.
+  // While lines are read.
   std::set<std::string> ids_;
   std::set<std::string> documents_read_;
   Document document_;

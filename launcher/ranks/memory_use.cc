@@ -1,0 +1,35 @@
+#include "launcher/ranks/memory_use.h"
+
+#include <sys/resource.h>
+
+#include <span>
+
+namespace kvfold {
+namespace {
+
+int64_t ResidentPeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+std::vector<int64_t> Gather(RankGroup& group, int64_t mine) {
+  std::vector<int64_t> all(static_cast<size_t>(group.size()));
+  group.communicator().AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
+                                      std::as_writable_bytes(std::span(all)));
+  if (group.pretended()) all.resize(1);
+  return all;
+}
+
+}  // namespace
+
+MemoryUse GatherMemoryUse(RankGroup& group, RankDevice& device) {
+  MemoryUse use;
+  use.resident_peaks = Gather(group, ResidentPeakBytes());
+  if (device.kind() == DeviceKind::kCpu) return use;
+  use.device_peaks = Gather(group, device.device_peak_bytes());
+  use.device_reserved = Gather(group, device.measured_reserved_bytes());
+  return use;
+}
+
+}  // namespace kvfold
