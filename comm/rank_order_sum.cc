@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold {
@@ -25,7 +26,7 @@ void SumInRankOrder(std::span<const float* const> inputs, int64_t n_elements, fl
 
 ElementRange ShareOfElements(int64_t n_elements, int rank, int size) {
   constexpr int64_t kLineElements = 16;
-  const int64_t n_lines = (n_elements + kLineElements - 1) / kLineElements;
+  const int64_t n_lines = CeilDiv(n_elements, kLineElements);
   const int64_t share_lines = n_lines / size;
   const int64_t n_longer = n_lines % size;  // the first ranks take one line more
   const auto start = [&](int64_t r) {

@@ -2,14 +2,10 @@
 
 #include <algorithm>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold {
-namespace {
-
-constexpr int64_t kAlignmentBytes = 64;  // of every head: a cache line, and the widest vector load
-
-}  // namespace
 
 int64_t KvLayout::tile_bytes() const { return kBlockTokens * head_dim * DTypeBytes(dtype); }
 
@@ -17,7 +13,7 @@ int64_t KvLayout::head_bytes() const {
   const int64_t scales_bytes = dtype == DType::kI8 ? 2 * kBlockTokens * DTypeBytes(DType::kF32) : 0;
   const int64_t bias_bytes = has_key_bias ? head_dim * DTypeBytes(DType::kF32) : 0;
   const int64_t bytes = 2 * tile_bytes() + scales_bytes + bias_bytes;
-  return (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
+  return RoundUp(bytes, kAlignmentBytes);
 }
 
 int64_t KvLayout::block_bytes(int group) const {

@@ -5,21 +5,16 @@
 #include <map>
 #include <utility>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "shard/kv_cache.h"
 
 namespace kvfold {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;  // of every allocation
-
 // More than any device has, and so little that the four parts of a RankMemory never overflow their
 // sum.
 constexpr int64_t kMostBytes = std::numeric_limits<int64_t>::max() / 4;
-
-int64_t RoundUp(int64_t bytes) {
-  return (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
-}
 
 int64_t SaturatingProduct(int64_t a, int64_t b) {
   int64_t product = 0;
@@ -70,10 +65,10 @@ LinearShape RankVocabShape(const ModelConfig& config, const RankShard& shard) {
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes) {
   const auto product_bytes = [&](LinearShape shape) {
-    return shape.n_out == 0 || shape.n_in == 0 ? 0 : RoundUp(packed_bytes(shape));
+    return shape.n_out == 0 || shape.n_in == 0 ? 0 : RoundUp(packed_bytes(shape), kAlignmentBytes);
   };
   const auto vector_bytes = [](int64_t elements) {
-    return RoundUp(elements * DTypeBytes(DType::kF32));
+    return RoundUp(elements * DTypeBytes(DType::kF32), kAlignmentBytes);
   };
   const LayerShapes shapes = RankLayerShapes(config, shard);
   int64_t layer_bytes = product_bytes(shapes.qkv) + product_bytes(shapes.attention_out) +

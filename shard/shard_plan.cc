@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold {
@@ -10,8 +11,6 @@ namespace {
 
 // Columns of the FFN or rows of the vocabulary that stay together.
 constexpr int64_t kUnit = 64;
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Deals n_heads query heads in contiguous ranges of `smallest` to `largest` heads that touch at
 // most `kv_cap` KV heads each. can_finish_[r][p]: ranks [r, n_ranks) can take exactly the heads [p,
@@ -22,13 +21,13 @@ class HeadDeal {
       : n_heads_(config.n_heads),
         group_size_(config.group_size()),
         n_ranks_(n_ranks),
-        kv_cap_(CeilDivide(config.n_kv_heads, n_ranks)),
+        kv_cap_(CeilDiv(config.n_kv_heads, n_ranks)),
         can_finish_(static_cast<size_t>(n_ranks + 1),
                     std::vector<char>(static_cast<size_t>(n_heads_ + 1))) {}
 
   // Every rank's count of heads.
   std::vector<int64_t> Counts() {
-    int64_t largest = CeilDivide(n_heads_, n_ranks_);
+    int64_t largest = CeilDiv(n_heads_, n_ranks_);
     while (!CanDeal(1, largest)) ++largest;  // at n_heads at the latest: see below
     int64_t smallest = n_heads_ / n_ranks_;
     while (!CanDeal(smallest, largest)) --smallest;  // at 1 at the latest, as just found
@@ -84,7 +83,7 @@ class HeadDeal {
 // Share `rank` of `total` columns or rows in whole units; counts of units differ by one at most,
 // earlier ranks have more.
 Range DealUnits(int64_t total, int64_t rank, int64_t n_ranks) {
-  const int64_t units = CeilDivide(total, kUnit);
+  const int64_t units = CeilDiv(total, kUnit);
   const auto begin = [&](int64_t r) {
     return std::min(total, kUnit * (r * (units / n_ranks) + std::min(r, units % n_ranks)));
   };
@@ -110,7 +109,7 @@ ShardPlan::ShardPlan(const ModelConfig& config, int tp_size) {
     RankShard shard;
     shard.query_heads = {head, head + counts[static_cast<size_t>(rank)]};
     shard.kv_heads = {head / config.group_size(),
-                      CeilDivide(shard.query_heads.end, config.group_size())};
+                      CeilDiv(shard.query_heads.end, config.group_size())};
     shard.ffn_cols = DealUnits(config.ffn_dim, rank, tp_size);
     shard.vocab_rows = DealUnits(config.vocab_size, rank, tp_size);
     shard.layers = {0, config.n_layers};

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold {
@@ -19,8 +20,6 @@ int64_t PageBytes() {
   static const int64_t bytes = sysconf(_SC_PAGESIZE);
   return bytes;
 }
-
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 void Unmap(void* data, int64_t bytes) {
   if (bytes > 0 && munmap(data, static_cast<size_t>(bytes)) != 0) {

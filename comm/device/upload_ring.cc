@@ -3,16 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold {
-namespace {
-
-int64_t RoundUp(int64_t bytes) {
-  return (bytes + kUploadAlignmentBytes - 1) / kUploadAlignmentBytes * kUploadAlignmentBytes;
-}
-
-}  // namespace
 
 UploadRing::UploadRing(CopyEngine& engine, std::span<std::byte> memory, int max_copies)
     : engine_(engine),
@@ -60,7 +54,7 @@ void UploadRing::Retire() {
 std::span<std::byte> UploadRing::Acquire(int64_t bytes) {
   KVFOLD_CHECK(acquired_begin_ == -1, "acquired before and not submitted", acquired_bytes_);
   KVFOLD_CHECK(bytes >= 1 && bytes <= capacity_bytes_, "bytes", bytes, "largest", capacity_bytes_);
-  const int64_t room_bytes = RoundUp(bytes);
+  const int64_t room_bytes = RoundUp(bytes, kUploadAlignmentBytes);
   while (n_flights_ > 0 && engine_.Done(Oldest().ticket)) Retire();
   if (!Place(room_bytes)) {
     ++n_waits_;
@@ -78,7 +72,8 @@ void UploadRing::Submit(std::span<std::byte> room, std::byte* to, int64_t bytes)
                acquired_begin_);
   KVFOLD_CHECK(bytes >= 0 && bytes <= static_cast<int64_t>(room.size()), "bytes", bytes, "room",
                room.size());
-  const Flight flight{acquired_begin_, acquired_begin_ + RoundUp(bytes), next_ticket_};
+  const Flight flight{acquired_begin_, acquired_begin_ + RoundUp(bytes, kUploadAlignmentBytes),
+                      next_ticket_};
   acquired_begin_ = -1;
   if (bytes == 0) return;
   engine_.Start(room.data(), to, bytes, next_ticket_);

@@ -14,6 +14,7 @@
 #include <random>
 #include <utility>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "comm/mpi/mpi_check.h"
 
@@ -148,7 +149,7 @@ int64_t FreeBytes(const std::string& folder) {
 SharedMemory::SharedMemory(MPI_Comm communicator, int rank, int size, int64_t part_bytes,
                            const std::vector<std::string>& places) {
   const int64_t page = sysconf(_SC_PAGESIZE);
-  part_bytes_ = (part_bytes + page - 1) / page * page;
+  part_bytes_ = RoundUp(part_bytes, page);
   bytes_ = part_bytes_ * size;
   std::string trouble;
   for (const std::string& place : places) {

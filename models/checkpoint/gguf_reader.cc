@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "models/checkpoint/file_kind.h"
 #include "models/checkpoint/ggml_type.h"
@@ -194,8 +195,7 @@ void GgufFile::ReadTensors(Cursor& cursor, uint64_t count) {
 // Makes offsets absolute; every tensor lies in the file, aligned, and none lies over another.
 void GgufFile::CheckExtents() {
   const uint64_t size_bytes = file_.size_bytes();
-  const uint64_t data_begin =
-      (head_bytes_ + alignment_bytes_ - 1) / alignment_bytes_ * alignment_bytes_;
+  const uint64_t data_begin = RoundUp(head_bytes_, alignment_bytes_);
   std::vector<const GgufTensor*> by_offset;
   for (GgufTensor& tensor : tensors_) {
     const uint64_t room = size_bytes > data_begin ? size_bytes - data_begin : 0;

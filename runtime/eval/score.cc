@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "runtime/fold/sampler.h"
 #include "runtime/fold/sequence.h"
@@ -49,7 +50,7 @@ ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
   const auto start = std::chrono::steady_clock::now();
   ScoreResult result;
   result.tokens = n_tokens;
-  result.chunks = (n_tokens + chunk - 1) / chunk;
+  result.chunks = CeilDiv(n_tokens, chunk);
   double total = 0.0;
   Sequence text(engine, embeddings, chunk);
   text.Fold(std::vector<TokenId>(tokens.begin(), tokens.end()));

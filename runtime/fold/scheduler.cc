@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "runtime/fold/reply.h"
 #include "runtime/fold/sequence.h"
@@ -74,7 +75,7 @@ struct Scheduler::Running {
   void TellFolded(int64_t chunks, int64_t end, int64_t chunk) const {
     if (!callbacks.folded) return;
     const int64_t n_tokens = prompt_tokens() - completion.shared_tokens;
-    callbacks.folded(chunks, (n_tokens + chunk - 1) / chunk, end - completion.shared_tokens);
+    callbacks.folded(chunks, CeilDiv(n_tokens, chunk), end - completion.shared_tokens);
   }
 };
 

@@ -1,12 +1,13 @@
 #include "runtime/model/step_context.h"
 
+#include "comm/base/rounding.h"
 #include "runtime/model/attention_heads.h"
 #include "shard/memory_plan.h"
 
 namespace kvfold {
 namespace {
 
-int64_t Padded(int64_t rows) { return (rows + kRowPadding - 1) / kRowPadding * kRowPadding; }
+int64_t Padded(int64_t rows) { return RoundUp(rows, kRowPadding); }
 
 // Walks through the tensors of a context in order; the same walk sizes the allocation and lays it
 // out.
@@ -18,7 +19,7 @@ class Walk {
   }
   std::byte* Bytes(int64_t bytes) {
     std::byte* at = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += (bytes + 63) / 64 * 64;
+    used_ += RoundUp(bytes, kAlignmentBytes);
     return at;
   }
   int64_t used() const { return used_; }

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "shard/memory_plan.h"
 
@@ -17,7 +18,7 @@ class Arena {
   explicit Arena(const Buffer& memory) : memory_(memory) {}
   std::byte* Take(int64_t bytes) {
     std::byte* taken = memory_.data() + used_;
-    used_ += (bytes + 63) / 64 * 64;
+    used_ += RoundUp(bytes, kAlignmentBytes);
     KVFOLD_CHECK(used_ <= memory_.bytes(), "used", used_, "planned", memory_.bytes());
     return taken;
   }

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/log2_scores.h"
 
 namespace kvfold::cpu {
@@ -29,11 +30,10 @@ struct Spans {
   int64_t count;
 };
 Spans SpansOf(int64_t begin, int64_t end) {
-  const int64_t least = (end - begin + kMaxSplits - 1) / kMaxSplits;
-  const int64_t span_keys =
-      std::max(kSplitKeys, (least + kBlockTokens - 1) / kBlockTokens * kBlockTokens);
+  const int64_t least = CeilDiv(end - begin, kMaxSplits);
+  const int64_t span_keys = std::max(kSplitKeys, RoundUp(least, kBlockTokens));
   const int64_t first = begin / span_keys;
-  return {span_keys, first, (end + span_keys - 1) / span_keys - first};
+  return {span_keys, first, CeilDiv(end, span_keys) - first};
 }
 
 int64_t OldestSeen(const KvView& view) {
@@ -47,7 +47,7 @@ int64_t CpuAttention::ScratchBytes(const AttentionHeads& heads, int64_t max_sequ
   // more.
   const int64_t splits = max_sequences * (kMaxSplits + 1) * heads.n_kv_heads;
   const int64_t partials = splits * PartialFloats(kSplitRows, heads.head_dim) * 4;
-  return pool_.size() * AttentionScratchBytes(heads.head_dim) + (partials + 63) / 64 * 64;
+  return pool_.size() * AttentionScratchBytes(heads.head_dim) + RoundUp(partials, kAlignmentBytes);
 }
 
 AttentionArgs CpuAttention::Arguments(ConstTensorView qkv, const AttentionHeads& heads,
@@ -133,7 +133,7 @@ void CpuAttention::Run(ConstTensorView qkv, const AttentionHeads& heads,
         continue;
       }
       // The last rows see the most keys: they start first, so that the threads end together.
-      const int64_t n_tiles = (args.row_end + row_tile - 1) / row_tile;
+      const int64_t n_tiles = CeilDiv(args.row_end, row_tile);
       for (int64_t tile = n_tiles; tile-- > 0;) {
         Item item{args};
         item.args.row_begin = tile * row_tile;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cpu/onednn.h"
 
 namespace kvfold::cpu {
@@ -41,7 +42,7 @@ struct Product {
 double ProductRate(ThreadPool& pool, onednn::MatmulCache& matmuls, DType dtype, LinearShape whole,
                    int64_t rows) {
   const int64_t n_threads = pool.size();
-  const int64_t n_out = std::max<int64_t>(64, (whole.n_out / n_threads + 63) / 64 * 64);
+  const int64_t n_out = std::max<int64_t>(64, RoundUp<int64_t>(whole.n_out / n_threads, 64));
   const int64_t n_in = whole.n_in;
   std::vector<Product> products(static_cast<size_t>(n_threads));
   const std::vector<std::byte> plain(static_cast<size_t>(n_out * n_in * DTypeBytes(dtype)),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cpu/cpu_attention.h"
 #include "runtime/kernels/cpu/cpu_ceilings.h"
 #include "runtime/kernels/cpu/cpu_linear.h"
@@ -191,7 +192,7 @@ class CpuKernels : public Kernels {
 
   template <typename Body>
   void ForRows(int64_t rows, Body&& body) {
-    pool_.ParallelFor((rows + kRowsAtATime - 1) / kRowsAtATime, [&](int64_t item, int) {
+    pool_.ParallelFor(CeilDiv(rows, kRowsAtATime), [&](int64_t item, int) {
       const int64_t end = std::min(rows, (item + 1) * kRowsAtATime);
       for (int64_t row = item * kRowsAtATime; row < end; ++row) body(row);
     });

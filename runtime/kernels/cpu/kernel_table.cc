@@ -1,5 +1,6 @@
 #include "runtime/kernels/cpu/kernel_table.h"
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 #include "shard/kv_layout.h"
 
@@ -13,7 +14,7 @@ extern const KernelTable kAvx512Bf16Table;
 #endif
 
 int64_t AttentionScratchBytes(int64_t head_dim) {
-  const auto rounded = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  const auto rounded = [](int64_t bytes) { return RoundUp(bytes, kAlignmentBytes); };
   return 2 * rounded(kRowTile * head_dim * 4) + rounded(kSubTile * kBlockTokens * 4) +
          rounded(kSubTile * kBlockTokens * 2) + 2 * rounded(kRowTile * 4) +
          2 * rounded(kBlockTokens * head_dim * 4);

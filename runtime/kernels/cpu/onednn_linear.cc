@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cpu/cpu_linear.h"
 #include "runtime/kernels/cpu/onednn.h"
 
@@ -89,7 +90,7 @@ class OneDnnLinear : public LinearEngine {
     const auto& packed = dynamic_cast<const OneDnnPacked&>(weight);
     const LinearShape shape = packed.shape();
     const std::vector<Slice>& slices = packed.slices();
-    const int64_t tiles = (x.rows + kTileRows - 1) / kTileRows;
+    const int64_t tiles = CeilDiv(x.rows, kTileRows);
     const auto product = [&](int64_t n_cols, int64_t m) -> onednn::Matmul& {
       return matmuls_.Get({n_cols, shape.n_in, m, shape.n_in});
     };
@@ -156,7 +157,7 @@ class OneDnnLinear : public LinearEngine {
     return slices;
   }
   int64_t SliceBytes(int64_t n_cols, int64_t n_in) {
-    return (matmuls_.PackedBytes(n_cols, n_in) + 63) / 64 * 64;
+    return RoundUp(matmuls_.PackedBytes(n_cols, n_in), kAlignmentBytes);
   }
 
   ThreadPool& pool_;

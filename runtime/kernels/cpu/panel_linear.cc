@@ -2,6 +2,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cpu/cpu_linear.h"
 
 namespace kvfold::cpu {
@@ -69,7 +70,7 @@ class PanelLinear : public LinearEngine {
            TensorView y) override {
     const auto& packed = dynamic_cast<const PanelPacked&>(weight);
     const LinearShape shape = packed.shape();
-    const int64_t tiles = (x.rows + kTileRows - 1) / kTileRows;
+    const int64_t tiles = CeilDiv(x.rows, kTileRows);
     const int64_t panels = Panels(shape);
     pool_.ParallelFor(tiles * panels, [&](int64_t item, int) {
       const int64_t panel = item / tiles;
@@ -100,9 +101,9 @@ class PanelLinear : public LinearEngine {
   // With fewer rows a product waits for its own panel, not for the next one.
   static constexpr int64_t kFetchRows = 32;
 
-  int64_t Panels(LinearShape shape) const { return (shape.n_out + cols_ - 1) / cols_; }
+  int64_t Panels(LinearShape shape) const { return CeilDiv(shape.n_out, cols_); }
   int64_t PanelBytes(LinearShape shape) const {
-    return (shape.n_in + pairs_ - 1) / pairs_ * pairs_ * cols_ * DTypeBytes(dtype_);
+    return RoundUp(shape.n_in, pairs_) * cols_ * DTypeBytes(dtype_);
   }
   // from [n][k] to [k / kPairs][cols_][kPairs].
   template <int64_t kPairs, typename Element>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
 
 namespace kvfold::cuda {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cuda/host_device.h"
 #include "shard/kv_layout.h"
 

@@ -4,12 +4,12 @@
 #include <cstring>
 #include <limits>
 
+#include "comm/base/rounding.h"
+
 namespace kvfold::cuda {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 16;
-
-int64_t RoundUp(int64_t bytes) { return CeilDiv(bytes, kAlignmentBytes) * kAlignmentBytes; }
+constexpr int64_t kTableAlignmentBytes = 16;
 
 int Int(int64_t value) {
   if (value < 0 || value > std::numeric_limits<int>::max()) {
@@ -184,7 +184,7 @@ BatchTable::Offsets BatchTable::offsets() const {
   int64_t used = 0;
   const auto take = [&](size_t bytes) {
     const int64_t begin = used;
-    used += RoundUp(static_cast<int64_t>(bytes));
+    used += RoundUp(static_cast<int64_t>(bytes), kTableAlignmentBytes);
     return begin;
   };
   at.sequences = take(sequences_.size() * sizeof(BatchSequence));

@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "comm/base/rounding.h"
 #include "comm/error.h"
-#include "runtime/kernels/cuda/host_device.h"
 
 namespace kvfold::cuda {
 namespace {
@@ -18,6 +18,7 @@ namespace {
 constexpr std::array<int64_t, 4> kRowClasses = {16, 64, 256, 1024};
 constexpr int kCandidates = 16;
 constexpr int64_t kTrialRows = 16;
+constexpr int64_t kTrialAlignmentBytes = 256;
 constexpr size_t kMostRowCounts = 256;  // bound at a time
 
 size_t ClassOf(int64_t rows) {
@@ -33,8 +34,6 @@ int AlignmentOf(const void* data, int64_t stride_bytes) {
       reinterpret_cast<uintptr_t>(data) | static_cast<uint64_t>(stride_bytes) | 16u;
   return static_cast<int>(bits & (~bits + 1));
 }
-
-int64_t RoundUp(int64_t bytes) { return CeilDiv<int64_t>(bytes, 256) * 256; }
 
 }  // namespace
 
@@ -128,13 +127,13 @@ class CublasLtProducts::Plan {
       const Shape& shape = plan.shape_;
       const int64_t x_row = shape.x_stride * DTypeBytes(shape.dtype);
       y_row_ = shape.y_stride * DTypeBytes(shape.y_dtype);
-      const int64_t room = kTrialBytes - 2 * 256;
+      const int64_t room = kTrialBytes - 2 * kTrialAlignmentBytes;
       rows_ = std::min(kTrialRows, room / (x_row + y_row_));
       if (rows_ < 1) return;  // a row of tens of megabytes: nothing to compare
       std::byte* const memory = plan.o_.own_.data() + kWorkspaceBytes;
       args_.rows = rows_;
       args_.x = memory;
-      y_ = memory + RoundUp(rows_ * x_row);
+      y_ = memory + RoundUp<int64_t>(rows_ * x_row, kTrialAlignmentBytes);
       args_.y = y_;
       std::vector<std::byte> x(static_cast<size_t>(rows_ * x_row));
       std::mt19937 random(1);

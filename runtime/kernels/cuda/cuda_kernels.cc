@@ -10,6 +10,7 @@
 #include <numeric>
 #include <vector>
 
+#include "comm/base/rounding.h"
 #include "runtime/kernels/cuda/batch_table.h"
 #include "runtime/kernels/cuda/cuda_sizing.h"
 #include "runtime/kernels/log2_scores.h"

@@ -18,9 +18,5 @@ template <typename T>
 KVFOLD_HOST_DEVICE constexpr T Most(T a, T b) {
   return a < b ? b : a;
 }
-template <typename T>
-KVFOLD_HOST_DEVICE constexpr T CeilDiv(T a, T b) {
-  return (a + b - 1) / b;
-}
 
 }  // namespace kvfold::cuda

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "comm/base/rounding.h"
 #include "comm/device/dtype.h"
 #include "runtime/kernels/cuda/attention_args.h"
 

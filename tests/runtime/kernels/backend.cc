@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "comm/base/rounding.h"
 #include "tests/runtime/kernels/reference.h"
 
 namespace kvfold {
 namespace {
-
-int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 void FillWithOnes(Backend& backend, const Buffer& buffer) {
   const std::vector<std::byte> ones(static_cast<size_t>(buffer.bytes()), std::byte{0xff});

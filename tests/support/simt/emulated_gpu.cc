@@ -18,8 +18,6 @@
 namespace kvfold::simt {
 namespace {
 
-using cuda::CeilDiv;
-
 class EmulatedExecutor : public cuda::Executor {
  public:
   EmulatedExecutor(EmulatedDevice& device, int n_multiprocessors, Schedule schedule)
