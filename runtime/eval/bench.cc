@@ -1,22 +1,16 @@
 #include "runtime/eval/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <random>
 
+#include "comm/base/stopwatch.h"
 #include "comm/error.h"
 #include "runtime/fold/sequence.h"
 
 namespace kvfold {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // Values of the size that embeddings have, the same for any token: what they are does not change
 // the time of dense arithmetic.
@@ -96,9 +90,9 @@ BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
     engine.SetTimed(true);
     engine.TakeTimings();  // those of other steps
-    const auto start = Clock::now();
+    const Stopwatch stopwatch;
     bench.Fold(options.tokens);
-    result.folds_s.push_back(SecondsSince(start));
+    result.folds_s.push_back(stopwatch.seconds());
     timings.push_back(engine.TakeTimings());
     engine.SetTimed(false);
     if (!options.measure_ceilings) continue;
@@ -113,9 +107,9 @@ BenchResult BenchFold(Engine& engine, const BenchOptions& options) {
 
   std::vector<double> tokens_s;
   for (int64_t i = 0; i < options.decode_tokens; ++i) {
-    const auto start = Clock::now();
+    const Stopwatch stopwatch;
     bench.Decode();
-    tokens_s.push_back(SecondsSince(start));
+    tokens_s.push_back(stopwatch.seconds());
   }
   if (!tokens_s.empty()) result.decode_token_s = Median(tokens_s);
   result.finite = bench.finite();

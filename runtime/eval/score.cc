@@ -1,10 +1,10 @@
 #include "runtime/eval/score.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "comm/base/rounding.h"
+#include "comm/base/stopwatch.h"
 #include "comm/error.h"
 #include "runtime/fold/sampler.h"
 #include "runtime/fold/sequence.h"
@@ -47,7 +47,7 @@ ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
                                    engine.config().vocab_size - 1));
     }
   }
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   ScoreResult result;
   result.tokens = n_tokens;
   result.chunks = CeilDiv(n_tokens, chunk);
@@ -87,7 +87,7 @@ ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
     if (callbacks.folded) callbacks.folded(begin / chunk + 1, result.chunks, end);
   }
   result.nll = total / static_cast<double>(n_tokens - 1);
-  result.fold_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.fold_s = stopwatch.seconds();
   return result;
 }
 

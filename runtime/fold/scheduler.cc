@@ -1,11 +1,11 @@
 #include "runtime/fold/scheduler.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
 #include "comm/base/rounding.h"
+#include "comm/base/stopwatch.h"
 #include "comm/error.h"
 #include "runtime/fold/reply.h"
 #include "runtime/fold/sequence.h"
@@ -13,15 +13,6 @@
 #include "shard/kv_layout.h"
 
 namespace kvfold {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-}  // namespace
 
 // What requests that begin alike share: a sequence that folds it and then waits to be forked.
 struct Scheduler::Prefix {
@@ -32,7 +23,7 @@ struct Scheduler::Prefix {
   int64_t to_fork = 0;               // requests that still want it
   int64_t unfinished = 0;            // requests that hold its blocks, or will
   bool forked = false;
-  Clock::time_point started;
+  Stopwatch started;
 
   bool folding() const { return sequence->folding(); }
   // Positions that its full blocks take for as long as one of its requests lives.
@@ -50,7 +41,7 @@ struct Scheduler::Running {
   std::optional<Error> error;  // it failed; then it is done too
   Completion completion;
   std::unique_ptr<Reply> reply;  // null without a tokenizer
-  Clock::time_point started, first_token;
+  Stopwatch started, first_token;
 
   int64_t prompt_tokens() const { return completion.prompt_tokens; }
   // Of the token to be chosen next.
@@ -196,7 +187,7 @@ void Scheduler::Admit() {
       if (!HasRoom(1, needed)) return;
       reserved_tokens_ += needed;
       next.sequence.emplace(engine_, embeddings_, options_.chunk);
-      next.started = Clock::now();
+      next.started = Stopwatch();
     }
     next.sequence->Fold(std::move(next.request.tokens));
     running_.push_back(std::move(waiting_.front()));
@@ -214,7 +205,7 @@ bool Scheduler::AdmitFork(Running& next) {
     reserved_tokens_ += prefix.n_tokens;
     prefix.sequence.emplace(engine_, embeddings_, options_.chunk);
     prefix.sequence->Fold(std::move(prefix.tokens));
-    prefix.started = Clock::now();
+    prefix.started = Stopwatch();
     prefix_ = next.prefix;
   }
   if (prefix.folding()) return false;
@@ -233,7 +224,7 @@ bool Scheduler::AdmitFork(Running& next) {
   }
   --prefix.to_fork;
   if (prefix.forked) {
-    next.started = Clock::now();
+    next.started = Stopwatch();
     next.completion.shared_tokens = prefix.n_tokens;
     totals_.shared_tokens += prefix.n_tokens;
   } else {  // it was folded for this one
@@ -290,7 +281,7 @@ bool Scheduler::Step() {
     engine_.Run(plan, {});
     return false;
   }
-  const auto start = Clock::now();
+  const Stopwatch stopwatch;
   Planned planned = PlanStep();
   const auto take = [this](Running& running, auto&& choose) {
     TokenId token = 0;
@@ -313,7 +304,7 @@ bool Scheduler::Step() {
     Running& running = *planned.by_row[row];
     take(running, [&] { return GreedyToken(result.largest[row], running.next_position()); });
   }
-  Account(planned, SecondsSince(start));
+  Account(planned, stopwatch.seconds());
 
   for (const Running* running : planned.folded) {
     running->TellFolded(running->completion.chunks, running->sequence->length(), options_.chunk);
@@ -353,8 +344,8 @@ void Scheduler::TakeToken(Running& running, TokenId token) {
   Completion& completion = running.completion;
   const auto n_new = static_cast<int64_t>(completion.tokens.size());
   if (n_new == 0) {
-    running.first_token = Clock::now();
-    completion.fold_s = SecondsSince(running.started);
+    running.first_token = Stopwatch();
+    completion.fold_s = running.started.seconds();
   }
   const auto is_end = [&](const auto& ids) { return std::ranges::find(ids, token) != ids.end(); };
   if (is_end(options_.eos_ids) || is_end(running.request.end_ids)) {
@@ -382,7 +373,7 @@ void Scheduler::EndText(Running& running) {
 void Scheduler::Finish(Running& running, const char* reason) {
   running.done = true;
   running.completion.finish_reason = reason;
-  running.completion.decode_s = SecondsSince(running.first_token);
+  running.completion.decode_s = running.first_token.seconds();
   if (running.reply != nullptr) running.completion.text = running.reply->text();
 }
 

@@ -1,27 +1,21 @@
 #include "runtime/kernels/cpu/cpu_ceilings.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <vector>
 
 #include "comm/base/rounding.h"
+#include "comm/base/stopwatch.h"
 #include "runtime/kernels/cpu/onednn.h"
 
 namespace kvfold::cpu {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // The median of several short rounds counts, as it does for what is held against it: on a shared
 // host the best round is a quiet moment that no work of seconds gets.
 constexpr double kRoundSeconds = 0.06;
 constexpr int kRounds = 5;
 constexpr int64_t kCopyBytes = int64_t{128} << 20;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 double Median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -60,12 +54,12 @@ double ProductRate(ThreadPool& pool, onednn::MatmulCache& matmuls, DType dtype, 
     pool.ParallelFor(n_threads, [&](int64_t item, int worker) {
       Product& product = products[static_cast<size_t>(item)];
       int64_t calls = 0;
-      const auto start = Clock::now();
+      const Stopwatch stopwatch;
       double seconds = 0.0;
       while (seconds < kRoundSeconds) {
         matmul.Run(worker, Aligned(product.x), Aligned(product.packed), product.y.data());
         ++calls;
-        seconds = SecondsSince(start);
+        seconds = stopwatch.seconds();
       }
       rates[static_cast<size_t>(item)] =
           2.0 * static_cast<double>(rows * n_out * n_in) * static_cast<double>(calls) / seconds;
@@ -83,13 +77,13 @@ double CopyRate(ThreadPool& pool) {
   const int64_t n_threads = pool.size();
   std::vector<double> rounds;
   for (int round = 0; round < kRounds; ++round) {
-    const auto start = Clock::now();
+    const Stopwatch stopwatch;
     pool.ParallelFor(n_threads, [&](int64_t item, int) {
       const int64_t begin = kCopyBytes * item / n_threads;
       const int64_t end = kCopyBytes * (item + 1) / n_threads;
       std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
     });
-    rounds.push_back(2.0 * static_cast<double>(kCopyBytes) / SecondsSince(start));
+    rounds.push_back(2.0 * static_cast<double>(kCopyBytes) / stopwatch.seconds());
   }
   return Median(rounds);
 }
