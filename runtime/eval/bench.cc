@@ -5,6 +5,7 @@
 #include <optional>
 #include <random>
 
+#include "comm/base/median.h"
 #include "comm/base/stopwatch.h"
 #include "comm/error.h"
 #include "runtime/fold/sequence.h"
@@ -70,11 +71,6 @@ class Bench {
   std::optional<Sequence> sequence_;
   bool finite_ = true;
 };
-
-double Median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 }  // namespace
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "comm/base/median.h"
 #include "comm/mpi/mpi_communicator.h"
 
 namespace kvfold {
@@ -27,11 +28,6 @@ double Microseconds(int n_repeats, const std::function<void()>& body) {
   const std::chrono::duration<double, std::micro> elapsed =
       std::chrono::steady_clock::now() - start;
   return elapsed.count() / n_repeats;
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
 }
 
 void Run() {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/base/median.h"
 #include "comm/base/rounding.h"
 #include "comm/base/stopwatch.h"
 #include "runtime/kernels/cpu/onednn.h"
@@ -16,11 +17,6 @@ namespace {
 constexpr double kRoundSeconds = 0.06;
 constexpr int kRounds = 5;
 constexpr int64_t kCopyBytes = int64_t{128} << 20;
-
-double Median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 std::byte* Aligned(std::vector<std::byte>& bytes) {
   const auto at = reinterpret_cast<uintptr_t>(bytes.data());

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "comm/base/median.h"
 #include "comm/device/cuda/cuda_check.h"
 #include "runtime/kernels/cuda/gpu_executor.h"
 
@@ -31,8 +33,7 @@ double SecondsOf(CudaDevice& device, int repeats, Call&& call) {
   }
   cudaEventDestroy(begin);
   cudaEventDestroy(end);
-  std::ranges::sort(rounds);
-  return rounds[rounds.size() / 2];
+  return Median(std::move(rounds));
 }
 
 // Numbers of size 1 that are neither zeros nor all alike: zeros run faster than real data.
