@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "comm/error.h"
+#include "comm/gather_values.h"
 #include "comm/heartbeat/addresses.h"
 #include "comm/heartbeat/beat_sockets.h"
 
@@ -73,14 +74,6 @@ class SignalsBlocked {
   sigset_t before_{};
 };
 
-template <typename Value>
-std::vector<Value> GatherAll(Communicator& communicator, const Value& mine) {
-  std::vector<Value> all(static_cast<size_t>(communicator.size()));
-  communicator.AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
-                              std::as_writable_bytes(std::span(all)));
-  return all;
-}
-
 std::vector<int> WatchedBy(int rank, int size) {
   std::vector<int> watched;
   const int n = rank < kHubs ? size : std::min(size, kHubs);
@@ -122,7 +115,8 @@ class Heartbeat::Impl {
     DeviceText mine{};
     SetText(mine, device);
     std::vector<std::string> devices;
-    for (const DeviceText& each : GatherAll(communicator, mine)) devices.emplace_back(each.data());
+    for (const DeviceText& each : GatherValues(communicator, mine))
+      devices.emplace_back(each.data());
     Post({.kind = Command::kDevices, .devices = std::move(devices)});
   }
 
@@ -182,7 +176,7 @@ class Heartbeat::Impl {
                 i + 1 == Introduction::kMaxAddresses ? addresses.back() : addresses[i]);
       }
     }
-    for (const Introduction& each : GatherAll(communicator, mine)) {
+    for (const Introduction& each : GatherValues(communicator, mine)) {
       hosts_.emplace_back(each.host.data());
       devices_.emplace_back(each.device.data());
       if (hosts_.size() == 1) sockets_.SetToken(each.token);
@@ -214,7 +208,7 @@ class Heartbeat::Impl {
   static void Agree(Communicator& communicator, const std::string& trouble) {
     std::array<char, 512> mine{};
     SetText(mine, trouble);
-    for (const auto& text : GatherAll(communicator, mine)) {
+    for (const auto& text : GatherValues(communicator, mine)) {
       if (text[0] != '\0') throw CommError(text.data());
     }
   }
