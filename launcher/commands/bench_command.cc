@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "comm/gather_values.h"
 #include "launcher/commands/command.h"
 #include "launcher/options/groups.h"
 #include "launcher/options/validators.h"
@@ -85,13 +86,6 @@ struct Setting {
   int64_t tokens;
   int64_t chunk;
 };
-
-std::vector<RankFigures> Gather(Communicator& communicator, const RankFigures& mine) {
-  std::vector<RankFigures> all(static_cast<size_t>(communicator.size()));
-  communicator.AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
-                              std::as_writable_bytes(std::span(all)));
-  return all;
-}
 
 // Rates of ranks that work at the same time add up.
 Json RateObject(double flop_per_s, double ceiling) {
@@ -224,7 +218,7 @@ int Run(RankGroup& group, const BenchCommandOptions& options) {
       mine.ceilings = result.ceilings;
       // Of pretended ranks only this one has figures.
       const std::vector<RankFigures> ranks =
-          group.pretended() ? std::vector{mine} : Gather(group.communicator(), mine);
+          group.pretended() ? std::vector{mine} : GatherValues(group.communicator(), mine);
       Add(totals, setting, result, options.decode_tokens);
       memory = GatherMemoryUse(group, model.device());
       if (group.rank() != 0) continue;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/gather_values.h"
 #include "models/quoted.h"
 
 namespace kvfold {
@@ -28,9 +29,7 @@ std::vector<Status> Gather(Communicator& communicator, Status mine) {
     int32_t text_bytes;
   };
   const Head head = {mine.code, static_cast<int32_t>(mine.text.size())};
-  std::vector<Head> heads(n_ranks);
-  communicator.AllGatherBytes(std::as_bytes(std::span(&head, 1)),
-                              std::as_writable_bytes(std::span(heads)));
+  const std::vector<Head> heads = GatherValues(communicator, head);
   // All pad to the longest, in which they agree now.
   const auto longest =
       static_cast<size_t>(std::ranges::max_element(heads, {}, &Head::text_bytes)->text_bytes);

@@ -2,7 +2,7 @@
 
 #include <sys/resource.h>
 
-#include <span>
+#include "comm/gather_values.h"
 
 namespace kvfold {
 namespace {
@@ -14,9 +14,7 @@ int64_t ResidentPeakBytes() {
 }
 
 std::vector<int64_t> Gather(RankGroup& group, int64_t mine) {
-  std::vector<int64_t> all(static_cast<size_t>(group.size()));
-  group.communicator().AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
-                                      std::as_writable_bytes(std::span(all)));
+  std::vector<int64_t> all = GatherValues(group.communicator(), mine);
   if (group.pretended()) all.resize(1);
   return all;
 }

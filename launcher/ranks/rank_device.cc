@@ -9,6 +9,7 @@
 #include "comm/cuda/cuda_backend.h"
 #include "comm/device/cpu_device.h"
 #include "comm/device/host_limits.h"
+#include "comm/gather_values.h"
 #include "comm/heartbeat/addresses.h"
 #include "launcher/ranks/agreement.h"
 #include "runtime/kernels/cpu/cpu_kernels.h"
@@ -24,13 +25,6 @@ std::unique_ptr<CpuDevice> MakeCpu(const RankGroup& group, int n_threads) {
   std::optional<std::chrono::microseconds> spin_budget;
   if (n_threads * group.host_size() > AvailableCores()) spin_budget = std::chrono::microseconds(0);
   return std::make_unique<CpuDevice>(n_threads, spin_budget);
-}
-
-std::vector<RankPlace> GatherPlaces(Communicator& communicator, const RankPlace& mine) {
-  std::vector<RankPlace> all(static_cast<size_t>(communicator.size()));
-  communicator.AllGatherBytes(std::as_bytes(std::span(&mine, 1)),
-                              std::as_writable_bytes(std::span(all)));
-  return all;
 }
 
 }  // namespace
@@ -63,7 +57,7 @@ RankDevice::RankDevice(RankGroup& group, const DeviceOptions& device, const Rank
   // No rank takes a GPU before all may have theirs.
   int ranks_per_gpu = 1;
   if (!group.pretended()) {
-    const std::vector<RankPlace> places = GatherPlaces(hosts, MakeRankPlace(HostName(), gpu));
+    const std::vector<RankPlace> places = GatherValues(hosts, MakeRankPlace(HostName(), gpu));
     RunForFirst(hosts, [&] { ranks_per_gpu = RanksPerGpu(places, ranks.share_devices); });
   }
   RunTogether(hosts, [&] { device_ = MakeCudaDevice(gpu.ordinal, n_threads); });

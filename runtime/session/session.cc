@@ -1,8 +1,8 @@
 #include "runtime/session/session.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "comm/base/stopwatch.h"
 #include "comm/error.h"
 
 namespace kvfold {
@@ -10,10 +10,10 @@ namespace {
 
 Weights Load(const ModelConfig& config, const RankShard& shard, const Checkpoint& checkpoint,
              Kernels& kernels, Device& device, const Weights::Progress& progress, double& load_s) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   Weights weights(config, shard, checkpoint, kernels, device, progress);
   device.stream().Synchronize();  // what was sent to a GPU has arrived
-  load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  load_s = stopwatch.seconds();
   return weights;
 }
 
