@@ -1,12 +1,11 @@
 // runtime/kernels/cuda/attention_matrix.cuh: attention over the block table with matrix units: bf16
-// products, f32 sums, running maximum and sum (FlashAttention-2, arXiv:2307.08691, algorithm 1).
-// After ptx.h.
+// products, f32 sums (FlashAttention-2, arXiv:2307.08691, algorithm 1). After ptx.h.
 //
 // One thread block takes one AttentionItem: a tile of packed rows over a range of key tiles. Tiles
-// K0, V0, K1, V1, ... come one after the other through a ring of stages in shared memory by
-// asynchronous copies; int8 tiles are widened to bf16, which holds their whole numbers exactly, and
-// their scales are folded into scores and probabilities. Keys of a cache with a key bias are
-// widened to what they stand for instead, rounded as a bf16 cache has them.
+// K0, V0, K1, V1, ... come through a ring of stages in shared memory by asynchronous copies; int8
+// tiles are widened to bf16, which holds their whole numbers exactly, their scales folded into
+// scores and probabilities. Keys of a cache with a key bias are widened to what they stand for
+// instead, rounded as a bf16 cache has them.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_args.h"
@@ -58,8 +57,7 @@ struct MatrixAttention {
     return ptx::Shared() + kRowTile * kHeadDim * 2 + kStages * kStageBytes;
   }
 
-  // Packed row of the item that this thread holds in accumulators d[2 half], d[2 half + 1] of a
-  // slab.
+  // Packed row that this thread holds in accumulators d[2 half], d[2 half + 1] of a slab.
   KVFOLD_DEVICE int RowOf(int slab, int half) const {
     return item.row_begin + warp * kTiling.rows_per_warp + slab * 16 + half * 8 + lane / 4;
   }
@@ -76,15 +74,7 @@ struct MatrixAttention {
       if (packed < item.row_end) {
         const int64_t at = (sequence.row_begin + packed / item.group) * args.q_stride +
                            (item.first_head + packed % item.group) * kHeadDim + chunk * 8;
-        if (args.q_dtype == DType::kBF16) {
-          v = ptx::Load(
-              reinterpret_cast<const ptx::Vector128*>(static_cast<const uint16_t*>(args.q) + at));
-        } else {
-          float x[8];
-          LoadRun(static_cast<const float*>(args.q) + at, x);
-#pragma unroll
-          for (int j = 0; j < 4; ++j) v.words[j] = ptx::PackBf16x2(x[2 * j], x[2 * j + 1]);
-        }
+        v = LoadAsBf16x8(args.q, at, args.q_dtype);
       }
       ptx::StoreShared(
           reinterpret_cast<ptx::Vector128*>(Queries() + SwizzledOffsetBytes<kHeadDim>(row, chunk)),

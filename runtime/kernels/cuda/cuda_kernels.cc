@@ -1,18 +1,15 @@
 #include "runtime/kernels/cuda/cuda_kernels.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
 
 #include "comm/base/rounding.h"
-#include "runtime/kernels/cuda/batch_table.h"
 #include "runtime/kernels/cuda/cuda_sizing.h"
+#include "runtime/kernels/cuda/dense_linear.h"
+#include "runtime/kernels/cuda/device_tables.h"
 #include "runtime/kernels/log2_scores.h"
 
 namespace kvfold {
@@ -25,72 +22,6 @@ int Int(int64_t value, const char* what) {
   }
   return static_cast<int>(value);
 }
-
-class DenseLinear : public PackedLinear {
- public:
-  DenseLinear(LinearShape shape, const std::byte* memory) : shape_(shape), memory_(memory) {}
-  LinearShape shape() const override { return shape_; }
-  const std::byte* memory() const { return memory_; }
-
- private:
-  LinearShape shape_;
-  const std::byte* memory_;
-};
-
-uint16_t Bf16Bits(float x) {  // to nearest, ties to even
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if (std::isnan(x)) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-// Tables on the device and what each of them describes.
-class Tables {
- public:
-  Tables(Executor& executor, std::byte* memory) : executor_(executor), memory_(memory) {}
-
-  struct Place {
-    const BatchTable* table = nullptr;
-    const std::byte* memory = nullptr;
-    BatchTable::Offsets at;
-  };
-  // Uploads the batch unless one of the tables holds it.
-  Place Of(int64_t rows, const AttentionHeads& heads, std::span<const SequenceRows> sequences,
-           const BatchKind& kind) {
-    // Layers of a group come one after the other, groups by turns: the last table that was of this
-    // window is the likeliest.
-    const int64_t window = sequences.empty() ? 0 : sequences[0].view.window;
-    size_t index = 0;
-    while (index < windows_.size() && windows_[index] != window) ++index;
-    if (index == windows_.size()) {
-      index = next_;
-      next_ = (next_ + 1) % windows_.size();
-      windows_[index] = window;
-    }
-    BatchTable& table = tables_[index];
-    std::byte* const to = memory_ + static_cast<int64_t>(index) * CudaSizing::kTableBytes;
-    const bool is_new = table.Describe(rows, heads, sequences, kind);
-    const BatchTable::Offsets at = table.offsets();
-    if (is_new && at.end > 0) {
-      if (at.end > CudaSizing::kTableBytes) {
-        tables_[index] = BatchTable();
-        throw CapacityError(fmt::format(
-            "a step of {} sequences and {} rows takes {} bytes of tables, there is room for {}",
-            sequences.size(), rows, at.end, CudaSizing::kTableBytes));
-      }
-      const std::span<std::byte> room = executor_.AcquireUpload(at.end);
-      table.Write(room.data());
-      executor_.SubmitUpload(room, to, at.end);
-    }
-    return {&table, to, at};
-  }
-
- private:
-  Executor& executor_;
-  std::byte* memory_;
-  std::array<BatchTable, CudaSizing::kTables> tables_;
-  std::array<int64_t, CudaSizing::kTables> windows_ = {-1, -1, -1, -1};
-  size_t next_ = 0;
-};
 
 class CudaKernels : public Kernels {
  public:
@@ -126,7 +57,9 @@ class CudaKernels : public Kernels {
   int64_t OwnBytes() const override { return sizing_.OwnBytes(); }
 
   std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
-                                     const WeightRows& rows) override;
+                                     const WeightRows& rows) override {
+    return PackDense(*executor_, activation_dtype(), shape, memory, rows);
+  }
   void CopyFromHost(ConstTensorView host, TensorView out) override;
   void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
                      TensorView out) override;
@@ -158,8 +91,8 @@ class CudaKernels : public Kernels {
     return {heads.head_dim, matrix, layout.dtype == DType::kI8, sizing_.blocks_at_a_time(),
             matrix ? MostPartialRows(heads.head_dim, sizing_.blocks_at_a_time()) : 0};
   }
-  Tables::Place TableOf(int64_t rows, const AttentionHeads& heads,
-                        std::span<const SequenceRows> sequences) {
+  DeviceTables::Place TableOf(int64_t rows, const AttentionHeads& heads,
+                              std::span<const SequenceRows> sequences) {
     KVFOLD_CHECK(heads.head_dim <= 256 && heads.head_dim % 2 == 0, "head_dim", heads.head_dim);
     const KvLayout& layout = *sequences[0].view.layout;
     for (const SequenceRows& sequence : sequences) {
@@ -176,7 +109,7 @@ class CudaKernels : public Kernels {
   std::unique_ptr<Executor> executor_;
   CudaSizing sizing_;
   Buffer own_;
-  Tables tables_;
+  DeviceTables tables_;
   int64_t* positions_;
   float* inv_freq_;
   int64_t* targets_;
@@ -186,42 +119,6 @@ class CudaKernels : public Kernels {
   std::vector<float> host_stats_;     // these are kept between calls for their memory
   std::vector<LargestPart> host_largest_;
 };
-
-std::unique_ptr<PackedLinear> CudaKernels::Pack(LinearShape shape, std::byte* memory,
-                                                const WeightRows& rows) {
-  auto packed = std::make_unique<DenseLinear>(shape, memory);
-  if (shape.n_out == 0 || shape.n_in == 0) return packed;
-  const bool narrow = activation_dtype() == DType::kBF16;
-  const int64_t row_bytes = shape.n_in * DTypeBytes(activation_dtype());
-  // A strip a piece of the upload ring: while it travels the next one is converted.
-  constexpr int64_t kStripBytes = int64_t{8} << 20;
-  const int64_t piece_bytes = std::min(kStripBytes, executor_->most_upload_bytes() / 4);
-  KVFOLD_CHECK(row_bytes <= executor_->most_upload_bytes(), "n_in", shape.n_in);
-  const int64_t strip = std::max<int64_t>(1, piece_bytes / row_bytes);
-  std::vector<std::vector<float>> staging(static_cast<size_t>(executor_->pool().size()));
-  constexpr int64_t kRowsAtATime = 16;
-  for (int64_t begin = 0; begin < shape.n_out; begin += strip) {
-    const int64_t end = std::min(shape.n_out, begin + strip);
-    const std::span<std::byte> room = executor_->AcquireUpload((end - begin) * row_bytes);
-    executor_->pool().ParallelFor(
-        CeilDiv(end - begin, kRowsAtATime), [&](int64_t item, int worker) {
-          const int64_t first = begin + item * kRowsAtATime;
-          const int64_t last = std::min(end, first + kRowsAtATime);
-          std::byte* const to = room.data() + (first - begin) * row_bytes;
-          if (!narrow) {
-            rows(first, last, reinterpret_cast<float*>(to));
-            return;
-          }
-          std::vector<float>& wide = staging[static_cast<size_t>(worker)];
-          wide.resize(static_cast<size_t>(kRowsAtATime * shape.n_in));
-          rows(first, last, wide.data());
-          std::transform(wide.begin(), wide.begin() + (last - first) * shape.n_in,
-                         reinterpret_cast<uint16_t*>(to), Bf16Bits);
-        });
-    executor_->SubmitUpload(room, memory + begin * row_bytes, (end - begin) * row_bytes);
-  }
-  return packed;
-}
 
 void CudaKernels::CopyFromHost(ConstTensorView host, TensorView out) {
   KVFOLD_CHECK(host.rows == out.rows && host.cols == out.cols && host.dtype == DType::kF32 &&
@@ -343,7 +240,7 @@ void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHead
                    rope.cols == heads.head_dim && rope.rows == qkv.rows,
                "qkv", qkv.cols, "rope", rope.cols, "rows", rope.rows);
   if (sequences.empty() || qkv.rows == 0) return;
-  const Tables::Place place = TableOf(qkv.rows, heads, sequences);
+  const DeviceTables::Place place = TableOf(qkv.rows, heads, sequences);
   const KvLayout& layout = *sequences[0].view.layout;
   RopeAppendArgs args;
   args.sequences = reinterpret_cast<const BatchSequence*>(place.memory + place.at.sequences);
@@ -390,7 +287,7 @@ void CudaKernels::Attention(ConstTensorView qkv, const AttentionHeads& heads,
                "out", out.cols, "rows", out.rows, "qkv rows", qkv.rows, "scale",
                heads.softmax_scale);
   if (sequences.empty() || qkv.rows == 0) return;
-  const Tables::Place place = TableOf(qkv.rows, heads, sequences);
+  const DeviceTables::Place place = TableOf(qkv.rows, heads, sequences);
   const KvLayout& layout = *sequences[0].view.layout;
   const BatchKind kind = KindOf(heads, layout);
   AttentionArgs args;

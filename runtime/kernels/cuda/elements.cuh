@@ -116,4 +116,17 @@ KVFOLD_DEVICE float WarpMax(float x) {
   return x;
 }
 
+// Elements [at, at + 8) of a row as bf16, rounded where they are f32. 16 or 32 bytes, so aligned.
+KVFOLD_DEVICE ptx::Vector128 LoadAsBf16x8(const void* row, int64_t at, DType dtype) {
+  if (dtype == DType::kBF16)
+    return ptx::Load(
+        reinterpret_cast<const ptx::Vector128*>(static_cast<const uint16_t*>(row) + at));
+  float x[8];
+  LoadRun(static_cast<const float*>(row) + at, x);
+  ptx::Vector128 v;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) v.words[j] = ptx::PackBf16x2(x[2 * j], x[2 * j + 1]);
+  return v;
+}
+
 }  // namespace kvfold::cuda
