@@ -11,6 +11,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   model_config.cc
   quoted.cc
   rope.cc
-  shipped_configs.cc)
+  shipped_configs.cc
+  tensor_table.cc)
 # As in checkpoint.cmake: products and sums are rounded one by one.
 set_source_files_properties(rope.cc PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -48,35 +48,16 @@ MemoryModel Memoized(const MemoryModel& model) {
 
 }  // namespace
 
-LayerShapes RankLayerShapes(const ModelConfig& config, const RankShard& shard) {
-  const int64_t query_width = shard.query_heads.size() * config.head_dim;
-  const int64_t kv_width = shard.kv_heads.size() * config.head_dim;
-  const int64_t ffn = shard.ffn_cols.size();
-  return {.qkv = {query_width + 2 * kv_width, config.hidden},
-          .attention_out = {config.hidden, query_width},
-          .gate_up = {2 * ffn, config.hidden},
-          .down = {config.hidden, ffn}};
-}
-
-LinearShape RankVocabShape(const ModelConfig& config, const RankShard& shard) {
-  return {shard.vocab_rows.size(), config.hidden};
-}
-
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes) {
-  const auto product_bytes = [&](LinearShape shape) {
-    return shape.n_out == 0 || shape.n_in == 0 ? 0 : RoundUp(packed_bytes(shape), kAlignmentBytes);
-  };
-  const auto vector_bytes = [](int64_t elements) {
-    return RoundUp(elements * DTypeBytes(DType::kF32), kAlignmentBytes);
-  };
-  const LayerShapes shapes = RankLayerShapes(config, shard);
-  int64_t layer_bytes = product_bytes(shapes.qkv) + product_bytes(shapes.attention_out) +
-                        product_bytes(shapes.gate_up) + product_bytes(shapes.down) +
-                        2 * vector_bytes(config.hidden);
-  if (config.qkv_bias) layer_bytes += vector_bytes(shapes.qkv.n_out);
-  return shard.layers.size() * layer_bytes + vector_bytes(config.hidden) +
-         product_bytes(RankVocabShape(config, shard));
+  int64_t bytes = 0;
+  ForEachSlot(config, [&](int64_t layer, WeightSlot slot) {
+    const LinearShape shape = RankSlotShape(config, shard, layer, slot);
+    if (shape.n_out == 0 || shape.n_in == 0) return;
+    bytes += RoundUp(IsVector(slot) ? shape.n_out * DTypeBytes(DType::kF32) : packed_bytes(shape),
+                     kAlignmentBytes);
+  });
+  return bytes;
 }
 
 RankMemory PlanRank(const ModelConfig& config, const ShardPlan& plan, int tp_rank,

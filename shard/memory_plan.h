@@ -9,22 +9,9 @@
 #include "models/model_config.h"
 #include "shard/kv_layout.h"
 #include "shard/shard_plan.h"
+#include "shard/tensor_cut.h"
 
 namespace kvfold {
-
-// The products of one layer on one rank, and the vocabulary's, as [n_out, n_in] of packed weights.
-// q, k and v are one product, gate and up another. Empty ones (a rank without FFN columns) have
-// n_out or n_in of 0.
-struct LinearShape {
-  int64_t n_out = 0;
-  int64_t n_in = 0;
-  bool operator==(const LinearShape&) const = default;
-};
-struct LayerShapes {
-  LinearShape qkv, attention_out, gate_up, down;
-};
-LayerShapes RankLayerShapes(const ModelConfig& config, const RankShard& shard);
-LinearShape RankVocabShape(const ModelConfig& config, const RankShard& shard);
 
 struct RankMemory {
   int64_t weights_bytes = 0;
@@ -44,8 +31,7 @@ struct MemoryModel {
   int64_t reserved_bytes = 0;
 };
 
-// weights = all packed products, norm weights [hidden] f32 (two a layer and the last), biases f32;
-// each allocation rounded up to 64 bytes.
+// All slots of the table of tensors, vectors as f32; each allocation rounded up to 64 bytes.
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes);
 // A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere. Requires

@@ -5,12 +5,10 @@
 
 #include "comm/base/rounding.h"
 #include "comm/error.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {
-
-// Columns of the FFN or rows of the vocabulary that stay together.
-constexpr int64_t kUnit = 64;
 
 // Deals n_heads query heads in contiguous ranges of `smallest` to `largest` heads that touch at
 // most `kv_cap` KV heads each. can_finish_[r][p]: ranks [r, n_ranks) can take exactly the heads [p,
@@ -80,12 +78,14 @@ class HeadDeal {
   std::vector<std::vector<char>> can_finish_;
 };
 
-// Share `rank` of `total` columns or rows in whole units; counts of units differ by one at most,
+// Share `rank` of a dimension in whole units; counts of units differ by one at most,
 // earlier ranks have more.
-Range DealUnits(int64_t total, int64_t rank, int64_t n_ranks) {
-  const int64_t units = CeilDiv(total, kUnit);
+Range DealUnits(const ModelConfig& config, TensorDim dim, int64_t rank, int64_t n_ranks) {
+  const int64_t total = DimSize(config, dim);
+  const int64_t unit = CutUnit(config, dim);
+  const int64_t units = CeilDiv(total, unit);
   const auto begin = [&](int64_t r) {
-    return std::min(total, kUnit * (r * (units / n_ranks) + std::min(r, units % n_ranks)));
+    return std::min(total, unit * (r * (units / n_ranks) + std::min(r, units % n_ranks)));
   };
   return {begin(rank), begin(rank + 1)};
 }
@@ -110,8 +110,8 @@ ShardPlan::ShardPlan(const ModelConfig& config, int tp_size) {
     shard.query_heads = {head, head + counts[static_cast<size_t>(rank)]};
     shard.kv_heads = {head / config.group_size(),
                       CeilDiv(shard.query_heads.end, config.group_size())};
-    shard.ffn_cols = DealUnits(config.ffn_dim, rank, tp_size);
-    shard.vocab_rows = DealUnits(config.vocab_size, rank, tp_size);
+    shard.ffn_cols = DealUnits(config, TensorDim::kFfn, rank, tp_size);
+    shard.vocab_rows = DealUnits(config, TensorDim::kVocab, rank, tp_size);
     shard.layers = {0, config.n_layers};
     shard.positions = {0, std::numeric_limits<int64_t>::max()};
     padded_vocab_rows_ = std::max(padded_vocab_rows_, shard.vocab_rows.size());

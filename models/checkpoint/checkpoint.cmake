@@ -21,7 +21,6 @@ list(APPEND KVFOLD_MODELS_SOURCES
   checkpoint/random_checkpoint.cc
   checkpoint/safetensors_checkpoint.cc
   checkpoint/safetensors_file.cc
-  checkpoint/tensor_names.cc
   checkpoint/tensor_naming.cc)
 # Products and sums are rounded one by one: the same bits on every processor, and as the references
 # have them.

@@ -8,9 +8,9 @@
 #include "models/checkpoint/ggml_type.h"
 #include "models/checkpoint/gguf_split.h"
 #include "models/checkpoint/mapped_checkpoint.h"
-#include "models/checkpoint/tensor_names.h"
 #include "models/checkpoint/tensor_naming.h"
 #include "models/quoted.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {
@@ -61,10 +61,9 @@ std::string Shape(const GgufTensor& tensor) {
 
 int64_t PermutedHeadsOf(const TensorInfo& info, const PermutedHeads& heads,
                         const std::string& path) {
-  const RotaryRows rows = RotaryRowsOf(info.name);
-  const int64_t n_heads = rows == RotaryRows::kQuery ? heads.query
-                          : rows == RotaryRows::kKey ? heads.key
-                                                     : 0;
+  const auto place = FindTensorPlace(info.name);
+  if (!place.has_value() || !place->row->is_permuted) return 0;
+  const int64_t n_heads = place->row->out_dim() == TensorDim::kQWidth ? heads.query : heads.key;
   if (n_heads == 0) return 0;
   const int64_t n_rows = info.rows > 1 ? info.rows : info.cols;
   if (n_rows % n_heads != 0 || n_rows / n_heads % 2 != 0) {

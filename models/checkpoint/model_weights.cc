@@ -12,14 +12,11 @@
 #include "comm/error.h"
 #include "models/checkpoint/mapped_checkpoint.h"
 #include "models/checkpoint/model_path.h"
-#include "models/checkpoint/tensor_names.h"
 #include "models/quoted.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {
-
-constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
-constexpr std::string_view kHead = "lm_head.weight";
 
 // "a.layers.3.b" and "blk.3.b" -> "a.layers.*.b" and "blk.*.b".
 std::string WithoutLayer(std::string_view name) {
@@ -87,16 +84,16 @@ class Check {
 
   // What the config calls one matrix may stand under either name, or under both.
   void SettleTie() {
-    const TensorInfo* const embedding = checkpoint_.Find(kEmbedding);
-    const TensorInfo* const head = checkpoint_.Find(kHead);
+    const TensorInfo* const embedding = checkpoint_.Find(kEmbeddingTensor);
+    const TensorInfo* const head = checkpoint_.Find(kHeadTensor);
     if (head == nullptr) return;
-    if (embedding == nullptr) return checkpoint_.AddAlias(kEmbedding, kHead);
+    if (embedding == nullptr) return checkpoint_.AddAlias(kEmbeddingTensor, kHeadTensor);
     if (SeemEqual(*embedding, *head)) return;
     spdlog::warn(
         "{}: tie_word_embeddings is true, and {} differs from {}: the embedding is used for both, "
         "as the config says and transformers 4 does; transformers 5 would use the head (set "
         "tie_word_embeddings to false for that)",
-        checkpoint_.path(), Stored(kHead), Stored(kEmbedding));
+        checkpoint_.path(), Stored(kHeadTensor), Stored(kEmbeddingTensor));
   }
 
   // By rows spread over all of them: only a warning hangs on it, and reading a whole vocabulary
@@ -148,7 +145,7 @@ class Check {
   std::string Missing(const std::vector<std::string>& missing, const std::string& shape) const {
     std::string text = fmt::format("has no {}", Listed(missing));
     if (missing.size() == 1) text += fmt::format(", expected one of shape {}", shape);
-    if (missing.front() == Stored(kHead)) text += ", as tie_word_embeddings is not true";
+    if (missing.front() == Stored(kHeadTensor)) text += ", as tie_word_embeddings is not true";
     if (const auto placed = checkpoint_.names().placed.find(missing.front());
         placed != checkpoint_.names().placed.end()) {
       text += fmt::format(", though {}", placed->second);
@@ -166,10 +163,11 @@ class Check {
     }
     int64_t layers_there = 0;
     for (const TensorInfo& tensor : checkpoint_.tensors()) {
-      if (!IsModelTensor(tensor.name) || expected_.count(tensor.name) != 0) continue;
-      if (tensor.name == kHead) continue;  // beside a tied embedding: settled above
-      if (const int64_t layer = LayerOf(tensor.name); layer >= config_.n_layers) {
-        layers_there = std::max(layers_there, layer + 1);
+      const auto place = FindTensorPlace(tensor.name);
+      if (!place.has_value() || expected_.count(tensor.name) != 0) continue;
+      if (tensor.name == kHeadTensor) continue;  // beside a tied embedding: settled above
+      if (place->layer >= config_.n_layers) {
+        layers_there = std::max(layers_there, place->layer + 1);
         continue;
       }
       const std::string name = Stored(tensor.name);
@@ -196,34 +194,6 @@ class Check {
 };
 
 }  // namespace
-
-std::vector<ModelTensor> ModelTensors(const ModelConfig& c) {
-  std::vector<ModelTensor> tensors;
-  const int64_t q = c.n_heads * c.head_dim;
-  const int64_t kv = c.n_kv_heads * c.head_dim;
-  tensors.push_back({std::string(kEmbedding), c.vocab_size, c.hidden});
-  for (int64_t layer = 0; layer < c.n_layers; ++layer) {
-    const auto add = [&](std::string_view part, int64_t rows, int64_t cols) {
-      tensors.push_back({fmt::format("model.layers.{}.{}", layer, part), rows, cols});
-    };
-    add("input_layernorm.weight", 1, c.hidden);
-    add("post_attention_layernorm.weight", 1, c.hidden);
-    add("self_attn.q_proj.weight", q, c.hidden);
-    add("self_attn.k_proj.weight", kv, c.hidden);
-    add("self_attn.v_proj.weight", kv, c.hidden);
-    add("self_attn.o_proj.weight", c.hidden, q);
-    add("mlp.gate_proj.weight", c.ffn_dim, c.hidden);
-    add("mlp.up_proj.weight", c.ffn_dim, c.hidden);
-    add("mlp.down_proj.weight", c.hidden, c.ffn_dim);
-    if (!c.qkv_bias) continue;
-    add("self_attn.q_proj.bias", 1, q);
-    add("self_attn.k_proj.bias", 1, kv);
-    add("self_attn.v_proj.bias", 1, kv);
-  }
-  tensors.push_back({"model.norm.weight", 1, c.hidden});
-  if (!c.tie_embeddings) tensors.push_back({std::string(kHead), c.vocab_size, c.hidden});
-  return tensors;
-}
 
 std::unique_ptr<Checkpoint> OpenModelWeights(const std::filesystem::path& model,
                                              const ModelConfig& config,

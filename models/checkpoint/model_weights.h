@@ -1,27 +1,13 @@
-// models/checkpoint/model_weights.h: the tensors that a config asks for, and a checkpoint that has
-// just those.
+// models/checkpoint/model_weights.h: a checkpoint that has just the tensors that a config asks for.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
 
 namespace kvfold {
-
-// One tensor by its Hugging Face name; a vector is [1, cols].
-struct ModelTensor {
-  std::string name;
-  int64_t rows = 0;
-  int64_t cols = 0;
-};
-
-// All that a model of `config` is computed from.
-std::vector<ModelTensor> ModelTensors(const ModelConfig& config);
 
 // Checkpoint::Open, and then what lies between the config and the files. Throws InputError of one
 // sentence that lists all tensors which are missing, of another shape, or of the model and

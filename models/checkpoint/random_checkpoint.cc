@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/checkpoint/model_weights.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {
@@ -34,7 +34,7 @@ class RandomCheckpoint : public Checkpoint {
   void ReadBlock(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t col_begin,
                  int64_t col_end, float* out) const override {
     const auto seed = static_cast<uint64_t>(&tensor - tensors_.data() + 1) << 40;
-    const bool is_norm = tensor.name.ends_with("norm.weight");
+    const bool is_norm = FindTensorPlace(tensor.name)->row->role == TensorRole::kNorm;
     // Uniform on [-1/2, 1/2) has a variance of 1/12.
     const float scale =
         is_norm ? 0.0f : static_cast<float>(std::sqrt(12.0 / static_cast<double>(tensor.cols)));

@@ -13,10 +13,10 @@
 #include "models/checkpoint/mapped_checkpoint.h"
 #include "models/checkpoint/model_path.h"
 #include "models/checkpoint/safetensors_file.h"
-#include "models/checkpoint/tensor_names.h"
 #include "models/checkpoint/tensor_naming.h"
 #include "models/json_file.h"
 #include "models/quoted.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {

@@ -6,16 +6,13 @@
 #include <set>
 
 #include "comm/error.h"
-#include "models/checkpoint/tensor_names.h"
 #include "models/quoted.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 namespace {
 
 constexpr std::string_view kBody = "model.";
-constexpr std::string_view kHead = "lm_head.weight";
-// What every layer of these models has, and the layers of hardly another part of one.
-constexpr std::string_view kFirstOfLayer = "input_layernorm.weight";
 
 // "a.b.layers.3.input_layernorm.weight" -> "a.b."
 std::optional<std::string_view> BodyOf(std::string_view name) {
@@ -34,7 +31,9 @@ std::array<std::string, 4> HeadsOf(std::string_view body) {
                                       : body;
   const size_t dot = body.size() < 2 ? std::string_view::npos : body.rfind('.', body.size() - 2);
   const std::string_view outside = dot == std::string_view::npos ? "" : body.substr(0, dot + 1);
-  const auto head = [](std::string_view prefix) { return fmt::format("{}{}", prefix, kHead); };
+  const auto head = [](std::string_view prefix) {
+    return fmt::format("{}{}", prefix, kHeadTensor);
+  };
   return {head(beside), head(body), head(outside), head("")};
 }
 
@@ -71,7 +70,7 @@ TensorNaming FindTensorNaming(std::span<const std::string_view> names, const std
 }
 
 std::optional<std::string> NameFromNaming(const TensorNaming& naming, std::string_view name) {
-  if (name == naming.head) return std::string(kHead);
+  if (name == naming.head) return std::string(kHeadTensor);
   if (!name.starts_with(naming.body)) return std::nullopt;
   std::string model_name = fmt::format("{}{}", kBody, name.substr(naming.body.size()));
   if (!IsModelTensor(model_name)) return std::nullopt;
@@ -79,7 +78,7 @@ std::optional<std::string> NameFromNaming(const TensorNaming& naming, std::strin
 }
 
 std::string NameInNaming(const TensorNaming& naming, std::string_view name) {
-  if (name == kHead) return naming.head;
+  if (name == kHeadTensor) return naming.head;
   if (!name.starts_with(kBody)) return std::string(name);
   return fmt::format("{}{}", naming.body, name.substr(kBody.size()));
 }

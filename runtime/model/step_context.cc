@@ -2,7 +2,7 @@
 
 #include "comm/base/rounding.h"
 #include "runtime/model/attention_heads.h"
-#include "shard/memory_plan.h"
+#include "shard/tensor_cut.h"
 
 namespace kvfold {
 namespace {
@@ -42,15 +42,15 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   const int64_t rows = Padded(limits.max_rows);
   const DType dtype = kernels.activation_dtype();
   const DType product_dtype = kernels.product_dtype();
-  const LayerShapes shapes = RankLayerShapes(config, shard);
+  const auto shape = [&](WeightSlot slot) { return RankSlotShape(config, shard, 0, slot); };
   Tensors t;
   t.residual = walk.Tensor(DType::kF32, rows, config.hidden);
   t.normed = walk.Tensor(dtype, rows, config.hidden);
-  t.qkv = walk.Tensor(product_dtype, rows, shapes.qkv.n_out);
-  t.attention = walk.Tensor(dtype, rows, shapes.attention_out.n_in);
+  t.qkv = walk.Tensor(product_dtype, rows, shape(WeightSlot::kQkv).n_out);
+  t.attention = walk.Tensor(dtype, rows, shape(WeightSlot::kAttentionOut).n_in);
   t.partial = walk.Tensor(limits.sums_in_f32 ? DType::kF32 : product_dtype, rows, config.hidden);
-  t.gate_up = walk.Tensor(product_dtype, rows, shapes.gate_up.n_out);
-  t.activated = walk.Tensor(dtype, rows, shapes.down.n_in);
+  t.gate_up = walk.Tensor(product_dtype, rows, shape(WeightSlot::kGateUp).n_out);
+  t.activated = walk.Tensor(dtype, rows, shape(WeightSlot::kDown).n_in);
   t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
   const bool key_bias = HasKeyBias(config, limits.kv_dtype);
   t.block_rope = walk.Tensor(DType::kF32, key_bias ? rows : 0, config.head_dim);

@@ -89,7 +89,8 @@ void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
 
 void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
                                      std::span<const StepSequence> sequences) {
-  const LayerWeights& weights = weights_.layers()[static_cast<size_t>(layer)];
+  const SlotWeights& weights = weights_.layer(layer);
+  const float* const qkv_bias = weights.vector(WeightSlot::kQkvBias);
   const TensorView normed = context.normed.Rows(0, rows);
   const TensorView qkv = context.qkv.Rows(0, rows);
   const TensorView attention = context.attention.Rows(0, rows);
@@ -98,9 +99,10 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
   communicator_.progress().BeginLayer(layer);
   AwaitReduction(context);
   const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
-  kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta, weights.attention_norm,
+  kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta,
+                      weights.vector(WeightSlot::kAttentionNorm),
                       static_cast<float>(config_.rms_eps), normed);
-  Linear(context, normed, *weights.qkv, weights.qkv_bias, qkv);
+  Linear(context, normed, weights.product(WeightSlot::kQkv), qkv_bias, qkv);
 
   layer_rows_.clear();
   int64_t row = 0;
@@ -115,31 +117,30 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
                "the context's kv_dtype", DTypeName(context.limits.kv_dtype));
   KeyBias key_bias;
   if (context.block_rope.rows > 0) {
-    key_bias = {weights.qkv_bias + heads.n_heads * heads.head_dim,
-                context.block_rope.Rows(0, rows)};
+    key_bias = {qkv_bias + heads.n_heads * heads.head_dim, context.block_rope.Rows(0, rows)};
   }
   kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads, layer_rows_, key_bias);
   context.timings.attention_flop += AttentionFlop(heads, layer_rows_);
   Timed(context, &StepTimings::attention_s,
         [&] { kernels_.Attention(qkv, heads, layer_rows_, context.scratch, attention, nullptr); });
   communicator_.progress().Tick();
-  Linear(context, attention, *weights.attention_out, nullptr, partial);
+  Linear(context, attention, weights.product(WeightSlot::kAttentionOut), nullptr, partial);
   StartReduction(context, partial);
 }
 
 void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows) {
-  const LayerWeights& weights = weights_.layers()[static_cast<size_t>(layer)];
+  const SlotWeights& weights = weights_.layer(layer);
   const TensorView normed = context.normed.Rows(0, rows);
   const TensorView gate_up = context.gate_up.Rows(0, rows);
   const TensorView activated = context.activated.Rows(0, rows);
   const TensorView partial = context.partial.Rows(0, rows);
 
   AwaitReduction(context);
-  kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.ffn_norm,
+  kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.vector(WeightSlot::kFfnNorm),
                       static_cast<float>(config_.rms_eps), normed);
-  Linear(context, normed, *weights.gate_up, nullptr, gate_up);
+  Linear(context, normed, weights.product(WeightSlot::kGateUp), nullptr, gate_up);
   kernels_.GatedActivation(gate_up, activated);
-  Linear(context, activated, *weights.down, nullptr, partial);
+  Linear(context, activated, weights.product(WeightSlot::kDown), nullptr, partial);
   StartReduction(context, partial);
 }
 

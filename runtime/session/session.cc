@@ -1,6 +1,7 @@
 #include "runtime/session/session.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "comm/base/stopwatch.h"
 #include "comm/error.h"
@@ -59,9 +60,12 @@ void Session::Drive(const std::function<void()>& drive) {
 }
 
 Ceilings Session::MeasureCeilings(int64_t rows) {
-  const LayerShapes shapes = RankLayerShapes(config_, shard());
-  const LinearShape all[] = {shapes.qkv, shapes.attention_out, shapes.gate_up, shapes.down};
-  return kernels_.MeasureCeilings(all, rows);
+  std::vector<LinearShape> shapes;  // of a layer's products
+  for (const WeightSlot slot :
+       {WeightSlot::kQkv, WeightSlot::kAttentionOut, WeightSlot::kGateUp, WeightSlot::kDown}) {
+    shapes.push_back(RankSlotShape(config_, shard(), 0, slot));
+  }
+  return kernels_.MeasureCeilings(shapes, rows);
 }
 
 int64_t Session::DecodeBytes(int64_t n_tokens) const {

@@ -1,7 +1,7 @@
 #include "runtime/weights/checkpoint_embeddings.h"
 
 #include "comm/error.h"
-#include "runtime/weights/weights.h"
+#include "models/tensor_table.h"
 
 namespace kvfold {
 

@@ -29,16 +29,20 @@ class Arena {
   int64_t used_ = 0;
 };
 
-// A stack of row ranges of tensors with the same columns, read as one weight.
+// What a rank takes of one tensor.
 struct Piece {
   const TensorInfo* tensor;
   Range rows;
+  Range cols;
 };
 
-class Loader {
+}  // namespace
+
+class WeightLoader {
  public:
-  Loader(const ModelConfig& config, const RankShard& shard, const Checkpoint& checkpoint,
-         Kernels& kernels, Arena& arena, const Weights::Progress& progress, int64_t total_bytes)
+  WeightLoader(const ModelConfig& config, const RankShard& shard, const Checkpoint& checkpoint,
+               Kernels& kernels, Arena& arena, const Weights::Progress& progress,
+               int64_t total_bytes)
       : config_(config),
         shard_(shard),
         checkpoint_(checkpoint),
@@ -47,86 +51,52 @@ class Loader {
         progress_(progress),
         total_bytes_(total_bytes) {}
 
-  LayerWeights Layer(int64_t layer) {
-    const int64_t hidden = config_.hidden;
-    const int64_t head_dim = config_.head_dim;
-    const int64_t q_dim = config_.n_heads * head_dim;
-    const int64_t kv_dim = config_.n_kv_heads * head_dim;
-    const Range q = Scaled(shard_.query_heads, head_dim);
-    const Range kv = Scaled(shard_.kv_heads, head_dim);
-    const LayerShapes shapes = RankLayerShapes(config_, shard_);
-    const auto name = [&](const char* part) {
-      return fmt::format("model.layers.{}.{}", layer, part);
-    };
-    const auto weight = [&](const char* part, int64_t rows, int64_t cols) -> const TensorInfo* {
-      return &checkpoint_.Expect(name(part), rows, cols);
-    };
-
-    LayerWeights weights;
-    weights.attention_norm = Vector({{weight("input_layernorm.weight", 1, hidden), {0, hidden}}});
-    weights.ffn_norm =
-        Vector({{weight("post_attention_layernorm.weight", 1, hidden), {0, hidden}}});
-    if (config_.qkv_bias) {
-      weights.qkv_bias = Vector({{weight("self_attn.q_proj.bias", 1, q_dim), q},
-                                 {weight("self_attn.k_proj.bias", 1, kv_dim), kv},
-                                 {weight("self_attn.v_proj.bias", 1, kv_dim), kv}});
+  void Load(int64_t layer, WeightSlot slot, SlotWeights& weights) {
+    std::vector<Piece> pieces;
+    for (const TensorRow* const row : SlotRows(config_, layer, slot)) {
+      const ModelTensor tensor = TensorOf(config_, *row, layer);
+      pieces.push_back({&checkpoint_.Expect(tensor.name, tensor.rows, tensor.cols),
+                        RankRange(config_, shard_, row->rows),
+                        RankRange(config_, shard_, row->cols)});
     }
-    weights.qkv = Rows(shapes.qkv, {{weight("self_attn.q_proj.weight", q_dim, hidden), q},
-                                    {weight("self_attn.k_proj.weight", kv_dim, hidden), kv},
-                                    {weight("self_attn.v_proj.weight", kv_dim, hidden), kv}});
-    weights.attention_out =
-        Columns(shapes.attention_out, *weight("self_attn.o_proj.weight", hidden, q_dim), q);
-    weights.gate_up = Rows(
-        shapes.gate_up, {{weight("mlp.gate_proj.weight", config_.ffn_dim, hidden), shard_.ffn_cols},
-                         {weight("mlp.up_proj.weight", config_.ffn_dim, hidden), shard_.ffn_cols}});
-    weights.down = Columns(shapes.down, *weight("mlp.down_proj.weight", hidden, config_.ffn_dim),
-                           shard_.ffn_cols);
-    return weights;
+    if (pieces.empty()) return;
+    const LinearShape shape = RankSlotShape(config_, shard_, layer, slot);
+    if (IsVector(slot)) {
+      weights.vectors_[static_cast<size_t>(slot)] = Vector(shape.n_out, pieces);
+    } else {
+      weights.products_[static_cast<size_t>(slot)] = Product(shape, pieces);
+    }
   }
 
+ private:
   // Elements of vectors [1, n], one after the other, as f32.
-  const float* Vector(const std::vector<Piece>& pieces) {
-    int64_t n = 0;
-    for (const Piece& piece : pieces) n += piece.rows.size();
-    auto* const out = reinterpret_cast<float*>(arena_.Take(n * 4));
+  const float* Vector(int64_t n, const std::vector<Piece>& pieces) {
+    auto* const out = reinterpret_cast<float*>(arena_.Take(n * DTypeBytes(DType::kF32)));
     std::vector<float> values(static_cast<size_t>(n));  // on the host; `out` is the device's
     float* at = values.data();
     for (const Piece& piece : pieces) {
-      checkpoint_.ReadBlock(*piece.tensor, 0, 1, piece.rows.begin, piece.rows.end, at);
-      at += piece.rows.size();
+      checkpoint_.ReadBlock(*piece.tensor, 0, 1, piece.cols.begin, piece.cols.end, at);
+      at += piece.cols.size();
     }
     kernels_.CopyFromHost(F32View(std::as_const(values).data(), 1, n), F32View(out, 1, n));
     return out;
   }
 
-  std::unique_ptr<PackedLinear> Rows(LinearShape shape, const std::vector<Piece>& pieces) {
-    return Pack(shape, [&](int64_t row_begin, int64_t row_end, float* out) {
+  // Rows of the pieces, one piece after the other, all with shape.n_in columns.
+  std::unique_ptr<PackedLinear> Product(LinearShape shape, const std::vector<Piece>& pieces) {
+    const auto rows = [&](int64_t row_begin, int64_t row_end, float* out) {
       int64_t first = 0;  // row of the weight at which the piece starts
       for (const Piece& piece : pieces) {
         const int64_t begin = std::max(row_begin, first);
         const int64_t end = std::min(row_end, first + piece.rows.size());
         if (begin < end) {
           checkpoint_.ReadBlock(*piece.tensor, piece.rows.begin + begin - first,
-                                piece.rows.begin + end - first, 0, shape.n_in,
+                                piece.rows.begin + end - first, piece.cols.begin, piece.cols.end,
                                 out + (begin - row_begin) * shape.n_in);
         }
         first += piece.rows.size();
       }
-    });
-  }
-
-  std::unique_ptr<PackedLinear> Columns(LinearShape shape, const TensorInfo& tensor, Range cols) {
-    return Pack(shape, [&](int64_t row_begin, int64_t row_end, float* out) {
-      checkpoint_.ReadBlock(tensor, row_begin, row_end, cols.begin, cols.end, out);
-    });
-  }
-
- private:
-  static Range Scaled(Range range, int64_t factor) {
-    return {range.begin * factor, range.end * factor};
-  }
-
-  std::unique_ptr<PackedLinear> Pack(LinearShape shape, const WeightRows& rows) {
+    };
     auto packed = kernels_.Pack(shape, arena_.Take(kernels_.PackedBytes(shape)), rows);
     if (progress_) progress_(arena_.used(), total_bytes_);
     return packed;
@@ -141,22 +111,18 @@ class Loader {
   int64_t total_bytes_;
 };
 
-}  // namespace
-
 Weights::Weights(const ModelConfig& config, const RankShard& shard, const Checkpoint& checkpoint,
                  Kernels& kernels, Device& device, const Progress& progress) {
   const int64_t planned = RankWeightsBytes(
       config, shard, [&](LinearShape shape) { return kernels.PackedBytes(shape); });
   memory_ = device.Allocate(planned);
   Arena arena(memory_);
-  Loader loader(config, shard, checkpoint, kernels, arena, progress, planned);
-  for (int64_t layer = 0; layer < config.n_layers; ++layer) layers_.push_back(loader.Layer(layer));
-  final_norm_ = loader.Vector(
-      {{&checkpoint.Expect("model.norm.weight", 1, config.hidden), {0, config.hidden}}});
-  const char* vocabulary = config.tie_embeddings ? kEmbeddingTensor : "lm_head.weight";
-  vocabulary_ = loader.Rows(
-      RankVocabShape(config, shard),
-      {{&checkpoint.Expect(vocabulary, config.vocab_size, config.hidden), shard.vocab_rows}});
+  WeightLoader loader(config, shard, checkpoint, kernels, arena, progress, planned);
+  layers_.resize(static_cast<size_t>(config.n_layers));
+  ForEachSlot(config, [&](int64_t layer, WeightSlot slot) {
+    const bool is_of_layer = slot < WeightSlot::kFinalNorm;
+    loader.Load(layer, slot, is_of_layer ? layers_[static_cast<size_t>(layer)] : model_);
+  });
   KVFOLD_CHECK(arena.used() == planned, "used", arena.used(), "planned", planned);
   checkpoint.DropResidentPages();
 }

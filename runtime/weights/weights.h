@@ -2,6 +2,7 @@
 // No rank ever holds more.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -9,19 +10,26 @@
 #include "comm/device/device.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
+#include "models/tensor_table.h"
 #include "runtime/kernels/kernels.h"
 #include "shard/shard_plan.h"
 
 namespace kvfold {
 
-struct LayerWeights {
-  const float* attention_norm = nullptr;  // [hidden], on the device as all of these
-  const float* ffn_norm = nullptr;        // [hidden]
-  const float* qkv_bias = nullptr;    // [(n_heads + 2 n_kv_heads) * head_dim] of this rank, or null
-  std::unique_ptr<PackedLinear> qkv;  // rows: this rank's q heads, k heads, v heads
-  std::unique_ptr<PackedLinear> attention_out;  // columns: this rank's q heads
-  std::unique_ptr<PackedLinear> gate_up;        // rows: this rank's FFN columns of gate, then of up
-  std::unique_ptr<PackedLinear> down;           // columns: this rank's FFN columns
+// The slots of one layer, or the model's own.
+class SlotWeights {
+ public:
+  // f32 on the device; null where the model has none.
+  const float* vector(WeightSlot slot) const { return vectors_[static_cast<size_t>(slot)]; }
+  // Requires that there is one.
+  const PackedLinear& product(WeightSlot slot) const {
+    return *products_[static_cast<size_t>(slot)];
+  }
+
+ private:
+  friend class WeightLoader;
+  std::array<const float*, kWeightSlots> vectors_ = {};
+  std::array<std::unique_ptr<PackedLinear>, kWeightSlots> products_;
 };
 
 // Owns one device allocation of RankWeightsBytes (shard/memory_plan.h) and the packed weights
@@ -36,21 +44,15 @@ class Weights {
   Weights(const ModelConfig& config, const RankShard& shard, const Checkpoint& checkpoint,
           Kernels& kernels, Device& device, const Progress& progress = {});
 
-  const std::vector<LayerWeights>& layers() const { return layers_; }
-  const float* final_norm() const { return final_norm_; }  // [hidden]
-  const PackedLinear& vocabulary() const {
-    return *vocabulary_;
-  }  // rows: this rank's share of the vocabulary
+  const SlotWeights& layer(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
+  const float* final_norm() const { return model_.vector(WeightSlot::kFinalNorm); }
+  const PackedLinear& vocabulary() const { return model_.product(WeightSlot::kVocabulary); }
   int64_t bytes() const { return memory_.bytes(); }
 
  private:
   Buffer memory_;
-  std::vector<LayerWeights> layers_;
-  const float* final_norm_ = nullptr;
-  std::unique_ptr<PackedLinear> vocabulary_;
+  std::vector<SlotWeights> layers_;
+  SlotWeights model_;
 };
-
-// Name of the tensor whose rows are the embeddings of tokens, [vocab_size, hidden].
-inline constexpr const char* kEmbeddingTensor = "model.embed_tokens.weight";
 
 }  // namespace kvfold

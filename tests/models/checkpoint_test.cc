@@ -16,7 +16,7 @@
 
 #include "models/checkpoint/ggml_type.h"
 #include "models/checkpoint/half.h"
-#include "models/checkpoint/tensor_names.h"
+#include "models/tensor_table.h"
 #include "tests/models/error_of.h"
 #include "tests/models/gguf_writer.h"
 #include "tests/models/temp_folder.h"

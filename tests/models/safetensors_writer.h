@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/checkpoint/model_weights.h"
+#include "models/tensor_table.h"
 #include "tests/models/gguf_writer.h"
 
 namespace kvfold {

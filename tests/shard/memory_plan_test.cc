@@ -57,13 +57,15 @@ MemoryModel Bf16Model(const ModelConfig& config) {
 TEST(MemoryPlanTest, ShapesOfLlama70BOnEightRanks) {
   const ModelConfig config = Llama70B();
   const ShardPlan plan(config, 8);
-  const LayerShapes shapes = RankLayerShapes(config, plan.rank(7));
-  EXPECT_EQ(shapes.qkv, (LinearShape{(8 + 1 + 1) * 128, 8192}));
-  EXPECT_EQ(shapes.attention_out, (LinearShape{8192, 1024}));
-  EXPECT_EQ(shapes.gate_up, (LinearShape{7168, 8192}));
-  EXPECT_EQ(shapes.down, (LinearShape{8192, 3584}));
-  EXPECT_EQ(RankVocabShape(config, plan.rank(0)), (LinearShape{16064, 8192}));
-  EXPECT_EQ(RankVocabShape(config, plan.rank(7)), (LinearShape{16000, 8192}));
+  const auto shape = [&](int rank, WeightSlot slot) {
+    return RankSlotShape(config, plan.rank(rank), 0, slot);
+  };
+  EXPECT_EQ(shape(7, WeightSlot::kQkv), (LinearShape{(8 + 1 + 1) * 128, 8192}));
+  EXPECT_EQ(shape(7, WeightSlot::kAttentionOut), (LinearShape{8192, 1024}));
+  EXPECT_EQ(shape(7, WeightSlot::kGateUp), (LinearShape{7168, 8192}));
+  EXPECT_EQ(shape(7, WeightSlot::kDown), (LinearShape{8192, 3584}));
+  EXPECT_EQ(shape(0, WeightSlot::kVocabulary), (LinearShape{16064, 8192}));
+  EXPECT_EQ(shape(7, WeightSlot::kVocabulary), (LinearShape{16000, 8192}));
 }
 
 TEST(MemoryPlanTest, Llama70BWith128KTokensOnEightRanks) {
