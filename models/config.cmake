@@ -5,6 +5,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   config_limits.cc
   config_refusals.cc
   config_rope_json.cc
+  families.cc
   json_fields.cc
   json_file.cc
   json_text.cc

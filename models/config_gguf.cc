@@ -11,6 +11,7 @@
 #include "models/checkpoint/gguf_split.h"
 #include "models/config_limits.h"
 #include "models/config_refusals.h"
+#include "models/families.h"
 #include "models/quoted.h"
 #include "models/tokenizer/control_tokens.h"
 
@@ -196,12 +197,14 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
         fmt::format("{}: general.type is {}, expected \"model\"", file.path(), Quoted(type)));
   }
   ModelConfig config;
-  config.architecture = file.String("general.architecture");
-  if (config.architecture != "llama" && config.architecture != "qwen2") {
-    throw InputError(fmt::format("{}: general.architecture is {}, expected \"llama\" or \"qwen2\"",
-                                 file.path(), Quoted(config.architecture)));
+  const std::string_view architecture = file.String("general.architecture");
+  const Family* const family = FindFamily(architecture);
+  if (family == nullptr || !family->in_gguf) {
+    throw InputError(fmt::format("{}: general.architecture is {}, expected {}", file.path(),
+                                 Quoted(architecture),
+                                 ListFamilies(&Family::model_type, "\"", /*of_gguf=*/true)));
   }
-  const bool is_qwen2 = config.architecture == "qwen2";
+  family->Describe(config);
   ArchitectureKeys keys(file, config.architecture);
   ConfigOrigins origins;
   ConfigRefusals refusals(options);
@@ -245,17 +248,17 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.rope = ReadRope(keys, files, &origins, &refusals);
   const int64_t window = keys.Int("attention.sliding_window", 0);
   origins.layer_windows = keys.Of("attention.sliding_window");
-  if (is_qwen2 && window != 0) {
+  if (family->windows == Family::Windows::kLaterLayers && window != 0) {
     refusals.Add(
-        fmt::format("{} is {}, expected none: which layers of a qwen2 model slide is not said",
-                    origins.layer_windows.key, window));
+        fmt::format("{} is {}, expected none: which layers of a {} model slide is not said",
+                    origins.layer_windows.key, window, architecture));
   }
   config.layer_windows.assign(config.n_layers, window);
   keys.AddUnknown(&refusals);
   refusals.ThrowIfAny(file.path());
 
   config.tie_embeddings = FindTensor(files, "output.weight") == nullptr;
-  config.qkv_bias = is_qwen2 || FindTensor(files, "blk.0.attn_q.bias") != nullptr;
+  config.qkv_bias |= FindTensor(files, "blk.0.attn_q.bias") != nullptr;
   CheckModelConfig(config, origins);
   constexpr std::string_view kBos = "tokenizer.ggml.bos_token_id";
   const std::vector<int64_t> bos =

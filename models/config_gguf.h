@@ -7,7 +7,7 @@
 
 namespace kvfold {
 
-// Architectures "llama" (Llama, SmolLM2 and Mistral all say so) and "qwen2". Keys of the
+// Of the families that GGUF has a name for (Mistral and SmolLM2 say "llama"). Keys of the
 // architecture that are not known are refused as in config.json, all at once. Tensors are for
 // OpenModelWeights to judge. Throws InputError as ReadModelConfig does.
 ModelConfig ReadGgufConfig(const std::filesystem::path& file, const ConfigOptions& options);

@@ -11,6 +11,7 @@
 #include "models/config_limits.h"
 #include "models/config_refusals.h"
 #include "models/config_rope_json.h"
+#include "models/families.h"
 #include "models/json_fields.h"
 #include "models/json_file.h"
 #include "models/quoted.h"
@@ -20,17 +21,6 @@ namespace {
 
 constexpr uint64_t kMostConfigBytes = uint64_t{16} << 20;
 constexpr int64_t kMostLayers = 1 << 12;
-
-struct Family {
-  std::string_view model_type;
-  std::string_view architecture;
-  bool qkv_bias;
-};
-constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", false},
-    {"mistral", "MistralForCausalLM", false},
-    {"qwen2", "Qwen2ForCausalLM", true},
-};
 
 // What one family is called in "architectures": by transformers today, and earlier. The base model
 // is the same without its head, which the tensors then have or lack.
@@ -62,18 +52,16 @@ void RefuseWrapper(const JsonFields& fields) {
 const Family& ReadFamily(JsonFields& fields) {
   const auto model_type = fields.String("model_type");
   const auto architectures = fields.Strings("architectures").value_or(std::vector<std::string>{});
-  const auto* const family =
-      std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& candidate) {
-        return model_type.has_value()
-                   ? *model_type == candidate.model_type
-                   : !architectures.empty() && IsClassOf(candidate, architectures.front());
-      });
-  if (family == std::end(kFamilies)) {
+  const auto family = std::ranges::find_if(Families(), [&](const Family& candidate) {
+    return model_type.has_value()
+               ? *model_type == candidate.model_type
+               : !architectures.empty() && IsClassOf(candidate, architectures.front());
+  });
+  if (family == Families().end()) {
     RefuseWrapper(fields);
     const bool by_type = model_type.has_value() || architectures.empty();
     fields.Refuse(by_type ? "model_type" : "architectures",
-                  by_type ? "llama, mistral or qwen2"
-                          : "LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM");
+                  ListFamilies(by_type ? &Family::model_type : &Family::architecture));
   }
   for (const std::string& name : architectures) {
     if (IsClassOf(*family, name)) continue;
@@ -98,12 +86,11 @@ void ExpectNumber(JsonFields& fields, const std::string& key, double expected,
 // transformers: MistralConfig slides every layer, by 4096 unless told (null: none), and has no key
 // use_sliding_window; Qwen2Config slides only with use_sliding_window, and then as layer_types says
 // or, without it, the layers from max_window_layers on. Llama never slides.
-std::vector<int64_t> ReadWindows(JsonFields& fields, std::string_view model_type,
-                                 int64_t n_layers) {
+std::vector<int64_t> ReadWindows(JsonFields& fields, Family::Windows kind, int64_t n_layers) {
   std::vector<int64_t> windows(n_layers, 0);
   int64_t window = 0;
   int64_t first_sliding_layer = 0;
-  if (model_type == "mistral") {
+  if (kind == Family::Windows::kAllLayers) {
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     if (window == 0 && fields.Int("sliding_window").has_value()) {
       fields.Refuse("sliding_window", "null or a positive integer");
@@ -114,7 +101,7 @@ std::vector<int64_t> ReadWindows(JsonFields& fields, std::string_view model_type
           "by {}, as with transformers (sliding_window: null is what keeps them from it)",
           fields.what(), window);
     }
-  } else if (model_type == "qwen2") {
+  } else if (kind == Family::Windows::kLaterLayers) {
     const bool slides = fields.Bool("use_sliding_window").value_or(false);
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     if (!slides) window = 0;
@@ -135,7 +122,7 @@ std::vector<int64_t> ReadWindows(JsonFields& fields, std::string_view model_type
                                   : "\"full_attention\" only where there is no sliding window");
       }
       // transformers' Mistral does not read layer_types: it must say what happens anyway.
-      if (model_type == "mistral" && windows[layer] != window) {
+      if (kind == Family::Windows::kAllLayers && windows[layer] != window) {
         fields.Refuse("layer_types",
                       "\"sliding_attention\" for every layer, as sliding_window is set");
       }
@@ -206,8 +193,7 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
     *origin = Of(fields, key);
     return fields.RequiredInt(key);
   };
-  config.architecture = family.model_type;
-  config.qkv_bias = family.qkv_bias;
+  family.Describe(config);
   config.n_layers = required("num_hidden_layers", &origins.n_layers);
   if (config.n_layers < 1 || config.n_layers > kMostLayers) {
     fields.Refuse("num_hidden_layers", fmt::format("1 to {}", kMostLayers));
@@ -215,14 +201,13 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
   config.hidden = required("hidden_size", &origins.hidden);
   config.n_heads = required("num_attention_heads", &origins.n_heads);
   if (config.n_heads < 1) fields.Refuse("num_attention_heads", "a positive integer");
-  // transformers' defaults for Mistral (8) and Qwen2 (32) are those of one model of each: not
-  // guessed where the key is missing.
-  if (family.model_type != "llama" && !fields.HasKey("num_key_value_heads")) {
+  if (family.must_state_kv_heads && !fields.HasKey("num_key_value_heads")) {
     fields.Refuse("num_key_value_heads", "an integer");
   }
   config.n_kv_heads = fields.Int("num_key_value_heads").value_or(config.n_heads);
   origins.n_kv_heads = Of(fields, "num_key_value_heads");
   const auto head_dim = fields.Int("head_dim");
+  if (family.must_state_head_dim && !head_dim) fields.Refuse("head_dim", "an integer");
   if (!head_dim.has_value() && config.hidden % config.n_heads != 0) {
     fields.Refuse("hidden_size",
                   fmt::format("a multiple of {} heads, as head_dim is not given", config.n_heads));
@@ -232,16 +217,13 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
       Of(fields, head_dim.has_value() ? "head_dim" : "hidden_size / num_attention_heads");
   config.ffn_dim = required("intermediate_size", &origins.ffn_dim);
   config.vocab_size = required("vocab_size", &origins.vocab_size);
-  config.max_positions = fields.Int("max_position_embeddings")
-                             .value_or(family.model_type == "llama"     ? 2048
-                                       : family.model_type == "mistral" ? 131072
-                                                                        : 32768);
+  config.max_positions = fields.Int("max_position_embeddings").value_or(family.max_positions);
   origins.max_positions = Of(fields, "max_position_embeddings");
   config.rms_eps = fields.Number("rms_norm_eps").value_or(1e-6);
   origins.rms_eps = Of(fields, "rms_norm_eps");
   config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(false);
   config.rope = ReadJsonRope(fields, config.max_positions, &origins, &refusals);
-  config.layer_windows = ReadWindows(fields, family.model_type, config.n_layers);
+  config.layer_windows = ReadWindows(fields, family.windows, config.n_layers);
   origins.layer_windows = Of(fields, "sliding_window");
 
   const std::string activation = fields.String("hidden_act").value_or("silu");

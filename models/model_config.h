@@ -53,6 +53,8 @@ struct ModelConfig {
 
   // Query heads that share one KV head.
   int64_t group_size() const { return n_heads / n_kv_heads; }
+  // Whether a bias is the last thing that is added to a key before RoPE.
+  bool keys_end_biased() const { return qkv_bias; }
   bool operator==(const ModelConfig&) const = default;
 };
 

@@ -5,9 +5,6 @@ namespace kvfold {
 Range RankRange(const ModelConfig& config, const RankShard& shard, TensorDim dim) {
   const int64_t unit = CutUnit(config, dim);
   switch (dim) {
-    case TensorDim::kOne:
-    case TensorDim::kHidden:
-      break;
     case TensorDim::kQWidth:
       return {shard.query_heads.begin * unit, shard.query_heads.end * unit};
     case TensorDim::kKvWidth:
@@ -16,8 +13,9 @@ Range RankRange(const ModelConfig& config, const RankShard& shard, TensorDim dim
       return shard.ffn_cols;
     case TensorDim::kVocab:
       return shard.vocab_rows;
+    default:  // whole
+      return {0, DimSize(config, dim)};
   }
-  return {0, DimSize(config, dim)};
 }
 
 LinearShape RankSlotShape(const ModelConfig& config, const RankShard& shard, int64_t layer,

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "models/checkpoint/mapped_file.h"
+#include "models/families.h"
 #include "models/json_file.h"
 #include "models/tokenizer/bpe_tokenizer.h"
 #include "models/tokenizer/json_field.h"
@@ -145,9 +146,10 @@ class Reader {
     if (tokenizer_class.value().is_string()) name = tokenizer_class.String();
     if (name.ends_with("Fast")) name.remove_suffix(4);
     const Json model = ReadConfig(folder_ / "config.json").object;
-    if (model.contains("model_type")) {
-      if (model["model_type"] == "qwen2") name = "Qwen2Tokenizer";
-      if (model["model_type"] == "mistral") name = "";
+    const auto model_type = model.find("model_type");
+    if (model_type != model.end() && model_type->is_string()) {
+      const Family* const family = FindFamily(model_type->get_ref<const std::string&>());
+      if (family != nullptr) name = family->tokenizer_class.value_or(name);
     }
     const auto found = std::ranges::find(kOwnClasses, name, &OwnClass::name);
     return found == kOwnClasses.end() ? nullptr : &*found;

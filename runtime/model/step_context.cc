@@ -66,7 +66,7 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
 }  // namespace
 
 bool HasKeyBias(const ModelConfig& config, DType kv_dtype) {
-  return kv_dtype == DType::kI8 && config.qkv_bias;
+  return kv_dtype == DType::kI8 && config.keys_end_biased();
 }
 
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
