@@ -1,15 +1,18 @@
-// runtime/model/step_context.h: the activations of one step in flight. A Transformer has no state
-// of its own: two contexts are two steps.
+// runtime/model/step_context.h: all that one step in flight has of its own. A Transformer has no
+// state: two contexts are two steps.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "comm/device/device.h"
 #include "models/model_config.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/model/step_timings.h"
+#include "shard/kv_cache.h"
 #include "shard/shard_plan.h"
 
 namespace kvfold {
@@ -23,6 +26,14 @@ struct StepLimits {
   bool sums_in_f32 = false;     // `partial` is f32 where product_dtype is narrower
   DType kv_dtype = DType::kF32;
   bool operator==(const StepLimits&) const = default;
+};
+
+// One sequence's part of a step: its new tokens are rows [row, row + chunk.end() - chunk.begin())
+// of the batch, in the order given.
+struct StepSequence {
+  const KvCache* cache = nullptr;
+  const PendingChunk* chunk = nullptr;
+  int64_t n_logit_rows = 0;  // logits are wanted for the last so many of its tokens
 };
 
 // KvLayout::has_key_bias of a model's cache: int8 keys of a projection that has a bias.
@@ -61,6 +72,16 @@ struct StepContext {
   StepTimings timings;  // of all steps since it was last cleared; FLOP alone without `clock`
   std::unique_ptr<SectionClock> clock;  // null: sections are not timed
   PendingCollective reduction;          // of `partial`, between the halves of layers
+
+  // The step's, from BeginStep on. Vectors are kept for their memory.
+  int64_t rows = 0;
+  std::vector<StepSequence> sequences;   // caches and chunks are borrowed until FinishStep
+  std::vector<int64_t> positions;        // by row
+  std::vector<SequenceRows> layer_rows;  // of the layer at hand
+  // Of rows of logits: this rank's part, then every rank's.
+  std::vector<int64_t> shard_targets;
+  std::vector<RowStats> shard_stats, all_stats;
+  std::vector<LargestLogit> shard_largest, all_largest;
 };
 
 }  // namespace kvfold

@@ -47,7 +47,7 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
                communicator.size());
 }
 
-void Transformer::Prepare(StepContext& context) {
+void Transformer::Prepare(StepContext& context) const {
   if (context.slot_rope.rows == 0) return;
   kernels_.FillSlotRope(inv_freq_, reinterpret_cast<float*>(context.slot_rope.data));
 }
@@ -60,35 +60,42 @@ AttentionHeads Transformer::Heads(const StepContext& context) const {
 }
 
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
-                          std::span<const StepSequence> sequences) {
+                          std::span<const StepSequence> sequences) const {
+  BeginStep(context, embeddings, sequences);
+  for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
+    StartAttentionHalf(context, layer);
+    StartFeedForwardHalf(context, layer);
+  }
+  FinishStep(context);
+}
+
+void Transformer::BeginStep(StepContext& context, ConstTensorView embeddings,
+                            std::span<const StepSequence> sequences) const {
   communicator_.progress().BeginStep();
   const int64_t rows = embeddings.rows;
   KVFOLD_CHECK(rows <= context.limits.max_rows && embeddings.cols == config_.hidden, "rows", rows,
                "max_rows", context.limits.max_rows, "cols", embeddings.cols);
-  positions_.clear();
+  context.rows = rows;
+  context.sequences.assign(sequences.begin(), sequences.end());
+  std::vector<int64_t>& positions = context.positions;
+  positions.clear();
   for (const StepSequence& sequence : sequences) {
     for (int64_t p = sequence.chunk->begin(); p < sequence.chunk->end(); ++p)
-      positions_.push_back(p);
+      positions.push_back(p);
   }
-  KVFOLD_CHECK(static_cast<int64_t>(positions_.size()) == rows, "positions", positions_.size(),
+  KVFOLD_CHECK(static_cast<int64_t>(positions.size()) == rows, "positions", positions.size(),
                "rows", rows);
   kernels_.CopyFromHost(embeddings, context.residual.Rows(0, rows));
-  kernels_.FillRopeTable(positions_, inv_freq_, context.rope.Rows(0, rows));
+  kernels_.FillRopeTable(positions, inv_freq_, context.rope.Rows(0, rows));
   if (context.block_rope.rows > 0) {
-    for (int64_t& position : positions_) position -= position % kBlockTokens;
-    kernels_.FillRopeTable(positions_, inv_freq_, context.block_rope.Rows(0, rows));
+    for (int64_t& position : positions) position -= position % kBlockTokens;
+    kernels_.FillRopeTable(positions, inv_freq_, context.block_rope.Rows(0, rows));
   }
-
-  for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
-    StartAttentionHalf(context, layer, rows, sequences);
-    StartFeedForwardHalf(context, layer, rows);
-  }
-  AwaitReduction(context);
-  FinalNorm(context, sequences);
 }
 
-void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
-                                     std::span<const StepSequence> sequences) {
+void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const {
+  const int64_t rows = context.rows;
+  std::vector<SequenceRows>& layer_rows = context.layer_rows;
   const SlotWeights& weights = weights_.layer(layer);
   const float* const qkv_bias = weights.vector(WeightSlot::kQkvBias);
   const TensorView normed = context.normed.Rows(0, rows);
@@ -104,31 +111,32 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer, int64_
                       static_cast<float>(config_.rms_eps), normed);
   Linear(context, normed, weights.product(WeightSlot::kQkv), qkv_bias, qkv);
 
-  layer_rows_.clear();
+  layer_rows.clear();
   int64_t row = 0;
-  for (const StepSequence& sequence : sequences) {
+  for (const StepSequence& sequence : context.sequences) {
     const int64_t n_tokens = sequence.chunk->end() - sequence.chunk->begin();
-    layer_rows_.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
+    layer_rows.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
     row += n_tokens;
   }
   const AttentionHeads heads = Heads(context);
-  KVFOLD_CHECK(layer_rows_.empty() ||
-                   layer_rows_.front().view.layout->has_key_bias == (context.block_rope.rows > 0),
+  KVFOLD_CHECK(layer_rows.empty() ||
+                   layer_rows.front().view.layout->has_key_bias == (context.block_rope.rows > 0),
                "the context's kv_dtype", DTypeName(context.limits.kv_dtype));
   KeyBias key_bias;
   if (context.block_rope.rows > 0) {
     key_bias = {qkv_bias + heads.n_heads * heads.head_dim, context.block_rope.Rows(0, rows)};
   }
-  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads, layer_rows_, key_bias);
-  context.timings.attention_flop += AttentionFlop(heads, layer_rows_);
+  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads, layer_rows, key_bias);
+  context.timings.attention_flop += AttentionFlop(heads, layer_rows);
   Timed(context, &StepTimings::attention_s,
-        [&] { kernels_.Attention(qkv, heads, layer_rows_, context.scratch, attention, nullptr); });
+        [&] { kernels_.Attention(qkv, heads, layer_rows, context.scratch, attention, nullptr); });
   communicator_.progress().Tick();
   Linear(context, attention, weights.product(WeightSlot::kAttentionOut), nullptr, partial);
   StartReduction(context, partial);
 }
 
-void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows) {
+void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer) const {
+  const int64_t rows = context.rows;
   const SlotWeights& weights = weights_.layer(layer);
   const TensorView normed = context.normed.Rows(0, rows);
   const TensorView gate_up = context.gate_up.Rows(0, rows);
@@ -145,7 +153,7 @@ void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer, int6
 }
 
 void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
-                         const float* bias, TensorView y) {
+                         const float* bias, TensorView y) const {
   const LinearShape shape = weight.shape();
   context.timings.linear_flop +=
       2.0 * static_cast<double>(x.rows) * static_cast<double>(shape.n_out * shape.n_in);
@@ -153,16 +161,17 @@ void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLi
   communicator_.progress().Tick();
 }
 
-void Transformer::StartReduction(StepContext& context, TensorView partial) {
+void Transformer::StartReduction(StepContext& context, TensorView partial) const {
   Timed(context, &StepTimings::communication_s,
         [&] { context.reduction = communicator_.StartAllReduceSum(partial, context.stream); });
 }
 
-void Transformer::AwaitReduction(StepContext& context) {
+void Transformer::AwaitReduction(StepContext& context) const {
   Timed(context, &StepTimings::communication_s, [&] { context.reduction.Await(); });
 }
 
-void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> sequences) {
+void Transformer::FinishStep(StepContext& context) const {
+  AwaitReduction(context);
   int64_t wanted = 0;
   Range run;  // wanted rows that follow each other: all of them where every sequence decodes
   const auto norm = [&] {
@@ -174,7 +183,7 @@ void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> 
     wanted += run.size();
   };
   int64_t row = 0;
-  for (const StepSequence& sequence : sequences) {
+  for (const StepSequence& sequence : context.sequences) {
     row += sequence.chunk->end() - sequence.chunk->begin();
     if (sequence.n_logit_rows == 0) continue;
     const int64_t first = row - sequence.n_logit_rows;
@@ -187,7 +196,8 @@ void Transformer::FinalNorm(StepContext& context, std::span<const StepSequence> 
   norm();
 }
 
-TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end) {
+TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin,
+                                    int64_t row_end) const {
   const int64_t rows = row_end - row_begin;
   KVFOLD_CHECK(rows <= context.limits.max_logit_rows, "rows", rows, "max_logit_rows",
                context.limits.max_logit_rows);
@@ -198,7 +208,7 @@ TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin, int
 }
 
 void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end,
-                               std::span<float> out) {
+                               std::span<float> out) const {
   const int64_t rows = row_end - row_begin;
   KVFOLD_CHECK(rows <= context.limits.max_gather_rows, "rows", rows, "max_gather_rows",
                context.limits.max_gather_rows);
@@ -220,26 +230,26 @@ void Transformer::GatherLogits(StepContext& context, int64_t row_begin, int64_t 
 }
 
 void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
-                                std::span<const int32_t> targets, std::span<RowStats> out) {
+                                std::span<const int32_t> targets, std::span<RowStats> out) const {
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(targets.size() == rows && out.size() == rows, "targets", targets.size(), "rows",
                rows);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
   const Range vocab = plan_.rank(communicator_.rank()).vocab_rows;
-  shard_targets_.resize(rows);
-  for (size_t r = 0; r < rows; ++r) shard_targets_[r] = targets[r] - vocab.begin;
-  shard_stats_.resize(rows);
-  kernels_.LogitStats(logits, shard_targets_, shard_stats_);
-  all_stats_.resize(rows * static_cast<size_t>(communicator_.size()));
-  communicator_.AllGatherBytes(std::as_bytes(std::span(shard_stats_)),
-                               std::as_writable_bytes(std::span(all_stats_)));
+  context.shard_targets.resize(rows);
+  for (size_t r = 0; r < rows; ++r) context.shard_targets[r] = targets[r] - vocab.begin;
+  context.shard_stats.resize(rows);
+  kernels_.LogitStats(logits, context.shard_targets, context.shard_stats);
+  context.all_stats.resize(rows * static_cast<size_t>(communicator_.size()));
+  communicator_.AllGatherBytes(std::as_bytes(std::span(context.shard_stats)),
+                               std::as_writable_bytes(std::span(context.all_stats)));
   for (size_t r = 0; r < rows; ++r) {
     RowStats total{-std::numeric_limits<float>::infinity(), 0.0f, 0.0f};
     for (size_t rank = 0; rank < static_cast<size_t>(communicator_.size()); ++rank) {
-      total.max = std::max(total.max, all_stats_[rank * rows + r].max);
+      total.max = std::max(total.max, context.all_stats[rank * rows + r].max);
     }
     for (size_t rank = 0; rank < static_cast<size_t>(communicator_.size()); ++rank) {
-      const RowStats& part = all_stats_[rank * rows + r];
+      const RowStats& part = context.all_stats[rank * rows + r];
       total.target += part.target;         // only one rank has it
       if (part.sum_exp == 0.0f) continue;  // an empty shard
       total.sum_exp += part.sum_exp * std::exp(part.max - total.max);
@@ -249,19 +259,19 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
 }
 
 void Transformer::LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
-                                std::span<LargestLogit> out) {
+                                std::span<LargestLogit> out) const {
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(out.size() == rows, "out", out.size(), "rows", rows);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
-  shard_largest_.resize(rows);
-  kernels_.ArgMax(logits, shard_largest_);
-  all_largest_.resize(rows * static_cast<size_t>(communicator_.size()));
-  communicator_.AllGatherBytes(std::as_bytes(std::span(shard_largest_)),
-                               std::as_writable_bytes(std::span(all_largest_)));
+  context.shard_largest.resize(rows);
+  kernels_.ArgMax(logits, context.shard_largest);
+  context.all_largest.resize(rows * static_cast<size_t>(communicator_.size()));
+  communicator_.AllGatherBytes(std::as_bytes(std::span(context.shard_largest)),
+                               std::as_writable_bytes(std::span(context.all_largest)));
   for (size_t r = 0; r < rows; ++r) {
     LargestLogit largest;
     for (int rank = 0; rank < communicator_.size(); ++rank) {
-      const LargestLogit& part = all_largest_[static_cast<size_t>(rank) * rows + r];
+      const LargestLogit& part = context.all_largest[static_cast<size_t>(rank) * rows + r];
       if (!(part.logit > largest.logit || std::isnan(part.logit))) continue;
       const auto first = static_cast<int32_t>(plan_.rank(rank).vocab_rows.begin);
       largest = {part.logit, first + part.column};

@@ -3,11 +3,17 @@
 // methods in the same order.
 //
 // A layer is two halves, each ending in an all-reduce that is started by the half and awaited by
-// the next one:
+// the next one of the same step:
 //
-//   attention half:  partial -> residual, norm, q k v, RoPE and append, attention, output product
-//   -> partial FFN half:        partial -> residual, norm, gate and up, activation, down product ->
-//   partial
+//   attention:     partial -> residual, norm, q k v, RoPE and append, attention, output -> partial
+//   feed-forward:  partial -> residual, norm, gate and up, activation, down -> partial
+//
+// Forward runs them one after the other. A caller may as well interleave the halves of two steps,
+// each in a context of its own, so that one computes while the other's sum is under way:
+//
+//   BeginStep(a); BeginStep(b);
+//   StartAttentionHalf(a, 0); StartAttentionHalf(b, 0); StartFeedForwardHalf(a, 0); ...
+//   FinishStep(a); FinishStep(b);
 #pragma once
 
 #include <span>
@@ -18,17 +24,8 @@
 #include "runtime/model/attention_heads.h"
 #include "runtime/model/step_context.h"
 #include "runtime/weights/weights.h"
-#include "shard/kv_cache.h"
 
 namespace kvfold {
-
-// One sequence's part of a step: its new tokens are rows [row, row + chunk.end() - chunk.begin())
-// of the batch, in the order given.
-struct StepSequence {
-  const KvCache* cache = nullptr;
-  const PendingChunk* chunk = nullptr;
-  int64_t n_logit_rows = 0;  // logits are wanted for the last so many of its tokens
-};
 
 class Transformer {
  public:
@@ -37,47 +34,55 @@ class Transformer {
               Kernels& kernels, Communicator& communicator);
 
   // Fills what all steps of a context share. Once a context, before its first Forward.
-  void Prepare(StepContext& context);
+  void Prepare(StepContext& context) const;
 
   // Runs every layer over the new tokens. embeddings: f32 [rows, hidden], host memory. Afterwards
   // the context holds the normed final states of the rows that logits are wanted for, one sequence
   // after the other.
   void Forward(StepContext& context, ConstTensorView embeddings,
-               std::span<const StepSequence> sequences);
+               std::span<const StepSequence> sequences) const;
+
+  // The parts of Forward: BeginStep, for every layer in order its two halves, FinishStep. Between
+  // them any part of a step in another context may run, in the same order on all ranks; a chunk
+  // behind a pending one of the same sequence must not be in a layer before that one has been.
+  // Caches and chunks are borrowed until FinishStep. Where one throws, the context is of no use
+  // before the next BeginStep, and the communicator of none at all.
+  void BeginStep(StepContext& context, ConstTensorView embeddings,
+                 std::span<const StepSequence> sequences) const;
+  void StartAttentionHalf(StepContext& context, int64_t layer) const;
+  void StartFeedForwardHalf(StepContext& context, int64_t layer) const;
+  void FinishStep(StepContext& context) const;
 
   // Logits of wanted rows [row_begin, row_end), this rank's share of the vocabulary: f32 [rows,
   // vocab_rows], at most max_logit_rows at a time, row_begin a multiple of max_logit_rows. Valid
   // until the next call.
-  TensorView ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end);
+  TensorView ShardLogits(StepContext& context, int64_t row_begin, int64_t row_end) const;
 
   // The same rows over the whole vocabulary: row r of `out` is [vocab_size]. At most
   // max_gather_rows rows. Every rank calls it; one that does not want them passes an empty `out`.
-  void GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end, std::span<float> out);
+  void GatherLogits(StepContext& context, int64_t row_begin, int64_t row_end,
+                    std::span<float> out) const;
 
   // Log-likelihood parts of wanted rows: targets[r] is a token. For every row the largest logit,
   // the sum of exponentials below it (NaN where any rank's is) and the target's logit, of the whole
   // vocabulary, on every rank.
   void RowStatistics(StepContext& context, int64_t row_begin, int64_t row_end,
-                     std::span<const int32_t> targets, std::span<RowStats> out);
+                     std::span<const int32_t> targets, std::span<RowStats> out) const;
 
   // The first of the largest logits of every row, of the whole vocabulary, whose column is the
   // token, on every rank; NaN where any rank holds one. Logits stay where they are.
   void LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
-                     std::span<LargestLogit> out);
+                     std::span<LargestLogit> out) const;
 
  private:
-  void StartAttentionHalf(StepContext& context, int64_t layer, int64_t rows,
-                          std::span<const StepSequence> sequences);
   // This rank's heads, with what the context holds for them.
   AttentionHeads Heads(const StepContext& context) const;
-  void StartFeedForwardHalf(StepContext& context, int64_t layer, int64_t rows);
   // A product, its time and its arithmetic counted.
   void Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
-              const float* bias, TensorView y);
+              const float* bias, TensorView y) const;
   // All-reduces of `partial`, their time counted.
-  void StartReduction(StepContext& context, TensorView partial);
-  void AwaitReduction(StepContext& context);
-  void FinalNorm(StepContext& context, std::span<const StepSequence> sequences);
+  void StartReduction(StepContext& context, TensorView partial) const;
+  void AwaitReduction(StepContext& context) const;
 
   const ModelConfig& config_;
   const ShardPlan& plan_;
@@ -86,11 +91,6 @@ class Transformer {
   Communicator& communicator_;
   RankHeads heads_;
   std::vector<float> inv_freq_;
-  std::vector<int64_t> positions_;  // of the step's rows; kept for their memory
-  std::vector<SequenceRows> layer_rows_;
-  std::vector<int64_t> shard_targets_;
-  std::vector<RowStats> shard_stats_, all_stats_;
-  std::vector<LargestLogit> shard_largest_, all_largest_;
 };
 
 }  // namespace kvfold
