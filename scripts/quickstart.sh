@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh Debian to an answer about a long document, read by two ranks.
-#     scripts/quickstart.sh [--model PATH] [--ranks N] [--document FILE] [--question TEXT]
+#     scripts/quickstart.sh [--model PATH] [--ranks N] [--document FILE] [--question TEXT] [--cuda]
 # Without options it fetches a demo model, asks about a licence that every Debian has, and checks the answer.
+# Kernels for GPUs are compiled where an NVIDIA driver is, for the GPUs that are there; --cuda compiles them in any case.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -11,6 +12,7 @@ expected="General Public License"
 document=/usr/share/common-licenses/GPL-3
 ranks=2
 model=""
+cuda=""
 
 while (($#)); do
   case $1 in
@@ -24,12 +26,16 @@ while (($#)); do
       printf -v "${1#--}" '%s' "$2"
       shift 2
       ;;
+    --cuda)
+      cuda=ON
+      shift
+      ;;
     -h | --help)
-      sed -n '2,4s/^# *//p' "$0"
+      sed -n '2,5s/^# *//p' "$0"
       exit 0
       ;;
     *)
-      echo "quickstart.sh: unknown option '$1'; expected --model, --ranks, --document or --question" >&2
+      echo "quickstart.sh: unknown option '$1'; expected --model, --ranks, --document, --question or --cuda" >&2
       exit 2
       ;;
   esac
@@ -41,18 +47,60 @@ for file in "$document" ${model:+"$model"}; do
   fi
 done
 
-"$root/scripts/install_deps.sh"
+# What other programs say goes to a log; here stands a line a step. Standard output is for the answer alone.
+log=$root/build/quickstart.log
+mkdir -p "$root/build"
+: >"$log"
+echo "quickstart.sh: what the tools say is in $log" >&2
+
+# step TEXT COMMAND...: what COMMAND prints is the step's output where it is captured; what it says goes to the log.
+step() {
+  local text=$1 start=$SECONDS code=0
+  shift
+  printf 'quickstart.sh: %s ... ' "$text" >&2
+  printf '\n== %s\n' "$text" >>"$log"
+  "$@" 2>>"$log" || code=$?
+  if ((code)); then
+    printf 'failed after %d s; the last that was said:\n' $((SECONDS - start)) >&2
+    tail -n 15 "$log" >&2
+    echo "quickstart.sh: all of it is in $log" >&2
+    exit "$code"
+  fi
+  printf '%d s\n' $((SECONDS - start)) >&2
+}
+
+# GPUs that are here, as CMake names their architectures: 90a-real;89-real.
+architectures() {
+  nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | sort -u |
+    sed -n 's/^90$/90a-real/p; t; s/^[1-9][0-9]*$/&-real/p' | paste -sd ';'
+}
+
+step "installing the packages that are missing" "$root/scripts/install_deps.sh" >>"$log"
 # shellcheck source=scripts/lib/local_mpi.sh
 source "$root/scripts/lib/local_mpi.sh"
 # shellcheck source=scripts/lib/build.sh
 source "$root/scripts/lib/build.sh"
-# Standard output is for the answer alone.
-build_preset "$root" release kvfold >&2
-[[ -n $model ]] || model=$("$root/scripts/fetch_demo_model.sh")
+found=$(architectures || true)
+if [[ -n $found ]]; then
+  for_devices="for the GPUs here ($found)"
+elif [[ -n $cuda || -e /proc/driver/nvidia/version ]]; then
+  for_devices="for GPUs of all kinds, which takes long"
+else
+  cuda=OFF
+  for_devices="for CPUs: no NVIDIA driver is here (--cuda builds for GPUs all the same)"
+fi
+# shellcheck disable=SC2034  # read by build_preset
+build_options=("-DKVFOLD_CUDA=${cuda:-AUTO}")
+[[ -z $found ]] || build_options+=("-DKVFOLD_CUDA_ARCHITECTURES=$found")
+step "building kvfold $for_devices" build_preset "$root" quickstart kvfold >>"$log"
+if [[ -z $model ]]; then
+  step "fetching the demo model" "$root/scripts/fetch_demo_model.sh" >"$root/build/quickstart.model"
+  model=$(<"$root/build/quickstart.model")
+fi
 
 # The ranks share this machine's cores.
 cores=$(nproc)
-command=("${mpirun_local[@]}" -n "$ranks" "$root/build/release/launcher/kvfold" run --model "$model" --chat
+command=("${mpirun_local[@]}" -n "$ranks" "$root/build/quickstart/launcher/kvfold" run --model "$model" --chat
   --document "$document" --prompt "$question" --max-new-tokens 48 --threads "$((cores > ranks ? cores / ranks : 1))")
 {
   printf '\n$'

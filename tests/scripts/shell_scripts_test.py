@@ -163,7 +163,7 @@ class QuickStart(Sandbox):
         self.assertEqual(done.stdout, "The Lesser General Public License.\n")
         build, run = self.calls()[-2:]
         self.assertTrue(build.endswith("--target kvfold"), build)
-        for words in ("--oversubscribe --bind-to none", "-n 2 ", "/build/release/launcher/kvfold run", "--chat", "demo.gguf"):
+        for words in ("--oversubscribe --bind-to none", "-n 2 ", "/build/quickstart/launcher/kvfold run", "--chat", "demo.gguf"):
             self.assertIn(words, run)
 
     def test_wrong_answer_fails(self):
@@ -178,6 +178,40 @@ class QuickStart(Sandbox):
     def test_failed_build_fails(self):
         self.fake("cmake", "[[ $1 != --build ]]")
         self.assertNotEqual(self.run_script("quickstart.sh", ANSWER="Lesser General Public License").returncode, 0)
+
+    def test_gpu_kernels_only_where_a_driver_is(self):
+        for gpus, options, expected in (
+                ("", [], "-DKVFOLD_CUDA=OFF"),
+                ("", ["--cuda"], "-DKVFOLD_CUDA=ON"),
+                ("echo 9.0; echo 8.9; echo 9.0", [], "-DKVFOLD_CUDA=AUTO -DKVFOLD_CUDA_ARCHITECTURES=89-real;90a-real"),
+                ("echo 10.0", ["--cuda"], "-DKVFOLD_CUDA=ON -DKVFOLD_CUDA_ARCHITECTURES=100-real"),
+                ("echo NVIDIA-SMI has failed; exit 9", [], "-DKVFOLD_CUDA=OFF")):
+            with self.subTest(gpus=gpus, options=options):
+                self.fake("nvidia-smi", gpus or "exit 127")
+                done = self.run_script("quickstart.sh", *options, ANSWER="Lesser General Public License")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                configure = self.calls()[-3]
+                self.assertTrue(configure.startswith("cmake --preset quickstart "), configure)
+                self.assertIn(expected, configure)
+                self.assertEqual("_ARCHITECTURES" in configure, "_ARCHITECTURES" in expected)
+
+    def test_tools_speak_into_a_log(self):
+        self.fake("cmake", 'echo "cmake $*" >>"$CALLS"; echo chatter; echo more >&2')
+        done = self.run_script("quickstart.sh", ANSWER="Lesser General Public License")
+        self.assertEqual(done.stdout, "Lesser General Public License\n")
+        self.assertNotIn("chatter", done.stderr)
+        for line in ("building kvfold for CPUs", "fetching the demo model"):
+            self.assertRegex(done.stderr, f"quickstart.sh: {line}[^\n]* ... [0-9]+ s\n")
+        log = self.repository / "build" / "quickstart.log"
+        self.assertIn(str(log), done.stderr)
+        self.assertIn("chatter\nmore\n", log.read_text())
+
+    def test_failing_step_is_told_with_its_last_words(self):
+        self.fake("cmake", 'echo chatter; echo "no compiler" >&2; exit 5')
+        done = self.run_script("quickstart.sh", ANSWER="Lesser General Public License")
+        self.assertEqual((done.returncode, done.stdout), (5, ""))
+        self.assertIn("no compiler", done.stderr)
+        self.assertIn("quickstart.log", done.stderr.splitlines()[-1])
 
     def test_own_model_has_no_known_answer(self):
         done = self.run_script("quickstart.sh", "--model", str(self.model), "--ranks", "3", ANSWER="Anything.")
