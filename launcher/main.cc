@@ -1,4 +1,4 @@
-// kvfold: the one executable. Exit codes: docs/design.md, section 4.
+// kvfold: the one executable. Exit codes: docs/command_line.md.
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
