@@ -10,16 +10,17 @@ namespace {
 using enum Family::Windows;
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", true, kNone, 2048, false, false, {}, false},
-    {"mistral", "MistralForCausalLM", false, kAllLayers, 131072, true, false, "", false},
-    {"qwen2", "Qwen2ForCausalLM", true, kLaterLayers, 32768, true, false, "Qwen2Tokenizer", true},
+    {"llama", "LlamaForCausalLM", true, kNone, 2048, false, false, {}, nullptr},
+    {"mistral", "MistralForCausalLM", false, kAllLayers, 131072, true, false, "", nullptr},
+    {"qwen2", "Qwen2ForCausalLM", true, kLaterLayers, 32768, true, false, "Qwen2Tokenizer",
+     [](ModelConfig& config) { config.qkv_bias = true; }},
 };
 
 }  // namespace
 
 void Family::Describe(ModelConfig& config) const {
   config.architecture = model_type;
-  config.qkv_bias = qkv_bias;
+  if (set_features != nullptr) set_features(config);
 }
 
 std::span<const Family> Families() { return kFamilies; }

@@ -26,7 +26,8 @@ struct Family {
   bool must_state_head_dim;
   // The class of transformers that builds its tokenizer anew whatever the files say; "": none does.
   std::optional<std::string_view> tokenizer_class;
-  bool qkv_bias;
+  // Turns on what its layers have that others have not; null: nothing.
+  void (*set_features)(ModelConfig& config);
 
   // Writes what is of the family into a config.
   void Describe(ModelConfig& config) const;
