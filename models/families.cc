@@ -14,6 +14,8 @@ constexpr Family kFamilies[] = {
     {"mistral", "MistralForCausalLM", false, kAllLayers, 131072, true, false, "", nullptr},
     {"qwen2", "Qwen2ForCausalLM", true, kLaterLayers, 32768, true, false, "Qwen2Tokenizer",
      [](ModelConfig& config) { config.qkv_bias = true; }},
+    {"qwen3", "Qwen3ForCausalLM", true, kLaterLayers, 32768, true, true, "Qwen2Tokenizer",
+     [](ModelConfig& config) { config.qk_norm = true; }},
 };
 
 }  // namespace

@@ -33,7 +33,7 @@ struct RopeConfig {
 std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int64_t head_dim);
 
 struct ModelConfig {
-  std::string architecture;  // "llama", "mistral", "qwen2"
+  std::string architecture;  // "llama", "mistral", "qwen2", "qwen3"
   int64_t n_layers = 0;
   int64_t hidden = 0;  // width of the residual stream
   int64_t n_heads = 0;
@@ -46,6 +46,7 @@ struct ModelConfig {
   RopeConfig rope;
   bool tie_embeddings = false;
   bool qkv_bias = false;
+  bool qk_norm = false;  // of every query and key head, before RoPE
   // By layer: how many positions a query sees, itself included; 0 = all.
   std::vector<int64_t> layer_windows;
   int64_t bos_id = -1;  // -1: none
@@ -54,7 +55,7 @@ struct ModelConfig {
   // Query heads that share one KV head.
   int64_t group_size() const { return n_heads / n_kv_heads; }
   // Whether a bias is the last thing that is added to a key before RoPE.
-  bool keys_end_biased() const { return qkv_bias; }
+  bool keys_end_biased() const { return qkv_bias && !qk_norm; }
   bool operator==(const ModelConfig&) const = default;
 };
 

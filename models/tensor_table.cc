@@ -34,6 +34,10 @@ constexpr TensorRow kTable[] = {
     {kBias, kQkvBias, "self_attn.q_proj.bias", "attn_q.bias", kOne, kQWidth, kBiased, kPermuted},
     {kBias, kQkvBias, "self_attn.k_proj.bias", "attn_k.bias", kOne, kKvWidth, kBiased, kPermuted},
     {kBias, kQkvBias, "self_attn.v_proj.bias", "attn_v.bias", kOne, kKvWidth, kBiased},
+    {kNorm, kQueryNorm, "self_attn.q_norm.weight", "attn_q_norm.weight", kOne, kHeadDim,
+     kHeadsNormed},
+    {kNorm, kKeyNorm, "self_attn.k_norm.weight", "attn_k_norm.weight", kOne, kHeadDim,
+     kHeadsNormed},
 
     {kNorm, kFinalNorm, "model.norm.weight", "output_norm.weight", kOne, kHidden},
     {kHead, kVocabulary, kHeadTensor, "output.weight", kVocab, kHidden, kUntied},
@@ -48,6 +52,8 @@ bool IsThere(const ModelConfig& config, const TensorRow& row) {
       break;
     case kBiased:
       return config.qkv_bias;
+    case kHeadsNormed:
+      return config.qk_norm;
     case kUntied:
       return !config.tie_embeddings;
   }
@@ -91,6 +97,8 @@ int64_t DimSize(const ModelConfig& config, TensorDim dim) {
       return config.n_heads * config.head_dim;
     case kKvWidth:
       return config.n_kv_heads * config.head_dim;
+    case kHeadDim:
+      return config.head_dim;
     case kFfn:
       return config.ffn_dim;
     case kVocab:

@@ -18,7 +18,7 @@ enum class TensorRole : uint8_t { kEmbedding, kNorm, kWeight, kBias, kHead };
 
 // The dimensions of tensors. How ranks share one is known from the dimension: heads, FFN columns
 // and the vocabulary are dealt out (shard/tensor_cut.h), of all others everybody has the whole.
-enum class TensorDim : uint8_t { kOne, kHidden, kQWidth, kKvWidth, kFfn, kVocab };
+enum class TensorDim : uint8_t { kOne, kHidden, kQWidth, kKvWidth, kHeadDim, kFfn, kVocab };
 int64_t DimSize(const ModelConfig& config, TensorDim dim);
 // What no cut of a dimension parts, in elements: a head, 64 columns of the FFN or rows of the
 // vocabulary; of a dimension that is not dealt out 1.
@@ -34,6 +34,8 @@ enum class WeightSlot : uint8_t {
   kGateUp,         // rows: FFN columns of gate, then of up
   kDown,           // columns: FFN columns
   kQkvBias,        // [q heads, k heads, v heads]
+  kQueryNorm,      // [head_dim]
+  kKeyNorm,        // [head_dim]
   kFinalNorm,      // [hidden]
   kVocabulary      // rows: the vocabulary's
 };
@@ -54,7 +56,7 @@ void ForEachSlot(const ModelConfig& config, const Visit& visit) {
 }
 
 struct TensorRow {
-  enum class Presence : uint8_t { kAlways, kBiased, kUntied };
+  enum class Presence : uint8_t { kAlways, kBiased, kHeadsNormed, kUntied };
 
   TensorRole role;
   WeightSlot slot;

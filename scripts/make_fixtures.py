@@ -178,6 +178,9 @@ def measure_switch(fixture, switch, state, tokens, want):
     if switch.scaling:
         for layer in model.model.layers:
             layer.self_attn.scaling = switch.scaling
+    if not switch.head_norms:
+        for layer in model.model.layers:
+            layer.self_attn.q_norm = layer.self_attn.k_norm = torch.nn.Identity()
     moved = float(np.abs(logits_of(model, tokens) - want).max())
     assert moved >= SWITCH_MOVES, f"{fixture.name}: switch {switch.name} moves the logits by {moved} only"
     entry = {"switch": switch.name, "moved": float(f"{moved:.4g}")}
@@ -264,10 +267,10 @@ def llama3_rope_factors(config):
 
 
 def start_gguf(path, name, config, file_type):
-    """A writer with all that the head of a Llama says."""
+    """A writer with all that the head of a Llama says, or of another family under its own name."""
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim", config["hidden_size"] // heads)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, config["model_type"])
     writer.add_name(name)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -310,12 +313,15 @@ def make_gguf_twin(name, fixture, root):
 
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     writer = start_gguf(folder / "model.gguf", fixture.name, config, gguf.LlamaFileType.ALL_F32)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    is_llama = config["model_type"] == "llama"
+    names = gguf.get_tensor_name_map(
+        gguf.MODEL_ARCH.LLAMA if is_llama else gguf.MODEL_ARCH.QWEN3, config["num_hidden_layers"]
+    )
     for hf_name, tensor in sorted(state.items()):
         value = tensor.numpy()
-        if hf_name.endswith("q_proj.weight"):
+        if is_llama and hf_name.endswith("q_proj.weight"):
             value = permute_rows(value, heads)
-        elif hf_name.endswith("k_proj.weight"):
+        elif is_llama and hf_name.endswith("k_proj.weight"):
             value = permute_rows(value, kv_heads)
         writer.add_tensor(names.get_name(hf_name, (".weight",)), np.ascontiguousarray(value))
     factors = llama3_rope_factors(config) if config["rope_scaling"] else None
@@ -323,8 +329,11 @@ def make_gguf_twin(name, fixture, root):
         writer.add_tensor("rope_freqs.weight", factors)
     finish_gguf(writer)
 
+    read_config = transformers.AutoConfig.from_pretrained(folder, gguf_file="model.gguf")
+    if not is_llama:  # transformers does not read attention.key_length of others
+        read_config.head_dim = config["head_dim"]
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file="model.gguf", dtype=torch.float32, attn_implementation="eager"
+        folder, config=read_config, gguf_file="model.gguf", dtype=torch.float32, attn_implementation="eager"
     ).eval()
     if factors is not None:  # transformers does not read rope_freqs.weight
         model.model.rotary_emb.inv_freq /= torch.from_numpy(factors)

@@ -57,6 +57,11 @@ struct AttentionHeads {
   // Where the cache has a key bias (KvLayout::has_key_bias): what FillSlotRope wrote. Scores are
   // not capped there.
   const float* slot_rope = nullptr;
+  // Weights f32 [head_dim] on the device of a norm of every query head and every key head before
+  // RoPE, x[d] weight[d] / sqrt(mean_d(x^2) + norm_eps) (Qwen3, arXiv:2505.09388); both or null.
+  const float* query_norm = nullptr;
+  const float* key_norm = nullptr;
+  float norm_eps = 0.0f;
 };
 
 // What keys are quantised without, where the cache has a key bias.
@@ -138,7 +143,7 @@ class Kernels : public KernelSizing {
                       TensorView y) = 0;
 
   // qkv: f32 or product_dtype [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v
-  // heads. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
+  // heads. Norms q and k where the heads have norms. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
   // view, quantising where the cache does; what is not finite as shard/kv_layout.h has it.
   // key_bias: empty where the cache has none.
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,

@@ -118,7 +118,10 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const 
     layer_rows.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
     row += n_tokens;
   }
-  const AttentionHeads heads = Heads(context);
+  AttentionHeads heads = Heads(context);
+  heads.query_norm = weights.vector(WeightSlot::kQueryNorm);
+  heads.key_norm = weights.vector(WeightSlot::kKeyNorm);
+  heads.norm_eps = static_cast<float>(config_.rms_eps);
   KVFOLD_CHECK(layer_rows.empty() ||
                    layer_rows.front().view.layout->has_key_bias == (context.block_rope.rows > 0),
                "the context's kv_dtype", DTypeName(context.limits.kv_dtype));

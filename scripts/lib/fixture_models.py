@@ -18,6 +18,7 @@ class Switch:
     model_config: dict = dataclasses.field(default_factory=dict)
     weights: str = ""  # what is done to the weights instead: "zero:SUFFIX", "one:SUFFIX"
     scaling: float = 0.0  # the scale of the attention scores instead
+    head_norms: bool = True  # False: without the norms of query and key heads
 
 
 @dataclasses.dataclass
@@ -77,6 +78,7 @@ QWEN2 = {
     "torch_dtype": "float32",
     "use_cache": True,
 }
+QWEN3 = {**QWEN2, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": False}
 
 
 def shapes(hidden, heads, kv_heads, ffn, layers, vocab, head_dim=None):
@@ -330,11 +332,36 @@ def fixtures():
                 Switch("qkv_bias", weights="zero:_proj.bias", model_config={"qkv_bias": False}),
             ],
         ),
+        # Norms of every query and key head, a head_dim of its own, tied embeddings: a small Qwen3.
+        Fixture(
+            "qwen3",
+            {
+                **QWEN3,
+                **shapes(64, 6, 3, 96, 3, 256, 24),
+                "max_window_layers": 3,
+                "rope_scaling": None,
+                "rope_theta": 1000000.0,
+                "sliding_window": None,
+                "tie_word_embeddings": True,
+                "use_sliding_window": False,
+            },
+            180,
+            switches=[
+                Switch("q_norm_weight", weights="one:q_norm.weight"),
+                Switch("k_norm_weight", weights="one:k_norm.weight"),
+                Switch("qk_norm", config={}, model_config={"qk_norm": False}, head_norms=False),
+                window_switch("use_sliding_window", 24, 3,
+                              {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 0}),
+                theta_switch(10000.0),
+                eps_switch(1e-3),
+                *NORMS,
+            ],
+        ),
     ]
 
 
 # GGUF twins: the same weights, text and references in the other format.
-GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope"}
+GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope", "qwen3_gguf": "qwen3"}
 
 # By the end of a tensor's name, how the quantised fixture stores it. Its 768 columns of down_proj are cut among two and three
 # ranks, and the 256 of o_proj among two and four, inside a block of 256.

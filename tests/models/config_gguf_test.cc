@@ -78,6 +78,8 @@ TEST_F(GgufConfig, ReadsLlama) {
 
 TEST_F(GgufConfig, ReadsSwitches) {
   EXPECT_TRUE(Read(Gguf("qwen2")).qkv_bias);
+  EXPECT_TRUE(Read(Gguf("qwen3")).qk_norm);
+  EXPECT_FALSE(Read(Gguf("qwen3")).qkv_bias);
   EXPECT_TRUE(With([](auto& w) { w.Float32Tensor("blk.0.attn_q.bias", {1}, {0}); }).qkv_bias);
   EXPECT_FALSE(With([](auto& w) { w.Float32Tensor("output.weight", {1}, {0}); }).tie_embeddings);
   EXPECT_EQ(With([](auto& w) {
@@ -146,8 +148,9 @@ TEST_F(GgufConfig, RefusesByName) {
   }
   EXPECT_THAT(Error([](auto& w) { w.Uint32("qwen2.attention.sliding_window", 9); }, "qwen2"),
               HasSubstr("attention.sliding_window is 9"));
-  EXPECT_THAT(ErrorOf([&] { Read(Gguf("gemma")); }),
-              HasSubstr("general.architecture is \"gemma\", expected \"llama\" or \"qwen2\""));
+  EXPECT_THAT(
+      ErrorOf([&] { Read(Gguf("gemma")); }),
+      HasSubstr("general.architecture is \"gemma\", expected \"llama\", \"qwen2\" or \"qwen3\""));
   GgufWriter ignored = Gguf("llama");
   ignored.Float32("llama.attention.scale", 2);
   EXPECT_NO_THROW(Read(ignored, {.ignored_keys = {"llama.attention.scale"}}));

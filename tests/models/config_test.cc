@@ -30,7 +30,8 @@ json Base(const std::string& family) {
   base["model_type"] = family;
   base["architectures"] = {family == "llama"     ? "LlamaForCausalLM"
                            : family == "mistral" ? "MistralForCausalLM"
-                                                 : "Qwen2ForCausalLM"};
+                           : family == "qwen2"   ? "Qwen2ForCausalLM"
+                                                 : "Qwen3ForCausalLM"};
   if (family == "mistral") base["sliding_window"] = nullptr;
   return base;
 }
@@ -78,6 +79,11 @@ TEST_F(JsonConfig, ReadsLlama) {
 TEST_F(JsonConfig, ReadsSwitches) {
   EXPECT_TRUE(With("llama", R"({"tie_word_embeddings": true})").tie_embeddings);
   EXPECT_TRUE(With("qwen2", "{}").qkv_bias);
+  EXPECT_FALSE(With("qwen2", "{}").qk_norm);
+  const ModelConfig qwen3 = With("qwen3", R"({"head_dim": 24, "attention_bias": false})");
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_EQ(qwen3.head_dim, 24);
   EXPECT_EQ(With("llama", R"({"head_dim": 24})").head_dim, 24);
   EXPECT_EQ(With("llama", R"({"head_dim": null})").head_dim, 8);
   EXPECT_EQ(With("llama", R"({"num_key_value_heads": null})").n_kv_heads, 8);
@@ -164,6 +170,17 @@ TEST_F(JsonConfig, WindowsOfMistral) {
   EXPECT_THAT(Error("llama", R"({"sliding_window": 9})"), HasSubstr("not supported"));
 }
 
+TEST_F(JsonConfig, Qwen3SlidesAsQwen2AndStatesItsHeadDim) {
+  EXPECT_THAT(With("qwen3", R"({"head_dim": 8, "use_sliding_window": true, "sliding_window": 9,
+                                "max_window_layers": 1})")
+                  .layer_windows,
+              ElementsAre(0, 9, 9, 9));
+  // transformers would take 128 for it.
+  EXPECT_THAT(Error("qwen3", "{}"), HasSubstr("head_dim"));
+  EXPECT_THAT(Error("qwen3", R"({"head_dim": 8, "attention_bias": true})"),
+              HasSubstr("attention_bias"));
+}
+
 TEST_F(JsonConfig, WindowsOfQwen2) {
   EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1})").layer_windows,
               Each(0));
@@ -200,7 +217,8 @@ TEST_F(JsonConfig, RefusesBySwitch) {
       {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor is 0.5, expected 1"},
       {R"({"num_local_experts": 8})", "\"num_local_experts\" is 8"},
       {R"({"a key\n": 1})", "\"a key\\n\" is 1"},
-      {R"({"model_type": "gemma"})", "model_type is \"gemma\", expected llama, mistral or qwen2"},
+      {R"({"model_type": "gemma"})",
+       "model_type is \"gemma\", expected llama, mistral, qwen2 or qwen3"},
       {R"({"model_type": "mistral"})", "architectures is [\"LlamaForCausalLM\"]"},
       {R"({"architectures": ["LlamaForSequenceClassification"]})", "architectures is"},
   };
@@ -377,7 +395,7 @@ TEST_F(JsonConfig, KnowsAFamilyByItsOtherNames) {
   EXPECT_THAT(Error("llama", R"({"architectures": ["LlamaForCausalLM", "MistralForCausalLM"]})"),
               HasSubstr("architectures is"));
   EXPECT_THAT(Error("llama", R"({"model_type": null, "architectures": null})"),
-              HasSubstr("model_type is null, expected llama, mistral or qwen2"));
+              HasSubstr("model_type is null, expected llama, mistral, qwen2 or qwen3"));
   EXPECT_THAT(Error("llama", R"({"model_type": "llava", "text_config": {"model_type": "llama"}})"),
               HasSubstr("a model of several parts whose text_config is of model_type \"llama\""));
 }

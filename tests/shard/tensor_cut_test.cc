@@ -29,8 +29,11 @@ ModelConfig SmallConfig(bool qkv_bias, bool tie_embeddings) {
 }
 
 std::vector<ModelConfig> Configs() {
-  return {SmallConfig(false, false), SmallConfig(true, false), SmallConfig(false, true),
-          SmallConfig(true, true)};
+  std::vector<ModelConfig> configs = {SmallConfig(false, false), SmallConfig(true, false),
+                                      SmallConfig(false, true), SmallConfig(true, true)};
+  configs.push_back(configs.front());
+  configs.back().qk_norm = true;
+  return configs;
 }
 
 TEST(TensorTableTest, EveryTensorHasTwoNamesOfItsOwn) {
@@ -43,7 +46,7 @@ TEST(TensorTableTest, EveryTensorHasTwoNamesOfItsOwn) {
       EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
       EXPECT_TRUE(names.insert(NameInGguf(tensor.name)).second) << NameInGguf(tensor.name);
     }
-    const size_t of_layer = 9 + (config.qkv_bias ? 3 : 0);
+    const size_t of_layer = 9 + (config.qkv_bias ? 3 : 0) + (config.qk_norm ? 2 : 0);
     const size_t of_model = config.tie_embeddings ? 2 : 3;
     EXPECT_EQ(names.size(), 2 * (2 * of_layer + of_model));
   }

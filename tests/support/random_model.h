@@ -11,6 +11,7 @@
 
 #include "models/checkpoint/checkpoint.h"
 #include "models/model_config.h"
+#include "models/tensor_table.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/fold/sampler.h"
 
@@ -53,6 +54,7 @@ inline ModelConfig RandomConfig(uint64_t seed) {
     for (int64_t i = 0; i < config.head_dim / 2; ++i)
       rope.freq_factors.push_back(1.0f + static_cast<float>(random() % 100) / 25.0f);
   }
+  config.qk_norm = random() % 2 == 0;
   return config;
 }
 
@@ -62,9 +64,9 @@ inline std::string Describe(const ModelConfig& c) {
   for (const int64_t window : c.layer_windows) windows += fmt::format(" {}", window);
   return fmt::format(
       "layers {} (windows{}), hidden {}, heads {}/{} of {}, ffn {}, vocab {}, rope {}, tied {}, "
-      "bias {}",
+      "bias {}, q and k normed {}",
       c.n_layers, windows, c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
-      static_cast<int>(c.rope.scaling), c.tie_embeddings, c.qkv_bias);
+      static_cast<int>(c.rope.scaling), c.tie_embeddings, c.qkv_bias, c.qk_norm);
 }
 
 inline std::vector<TokenId> RandomTokens(const ModelConfig& config, int64_t n, uint64_t seed) {
@@ -81,30 +83,9 @@ inline std::vector<TokenId> RandomTokens(const ModelConfig& config, int64_t n, u
 class RandomCheckpoint : public Checkpoint {
  public:
   RandomCheckpoint(const ModelConfig& config, uint64_t seed) {
-    const int64_t q_dim = config.n_heads * config.head_dim;
-    const int64_t kv_dim = config.n_kv_heads * config.head_dim;
-    const int64_t hidden = config.hidden;
-    Add("model.embed_tokens.weight", config.vocab_size, hidden);
-    if (!config.tie_embeddings) Add("lm_head.weight", config.vocab_size, hidden);
-    Add("model.norm.weight", 1, hidden);
-    for (int64_t layer = 0; layer < config.n_layers; ++layer) {
-      const auto add = [&](const char* part, int64_t rows, int64_t cols) {
-        Add(fmt::format("model.layers.{}.{}", layer, part), rows, cols);
-      };
-      add("input_layernorm.weight", 1, hidden);
-      add("post_attention_layernorm.weight", 1, hidden);
-      add("self_attn.q_proj.weight", q_dim, hidden);
-      add("self_attn.k_proj.weight", kv_dim, hidden);
-      add("self_attn.v_proj.weight", kv_dim, hidden);
-      add("self_attn.o_proj.weight", hidden, q_dim);
-      add("mlp.gate_proj.weight", config.ffn_dim, hidden);
-      add("mlp.up_proj.weight", config.ffn_dim, hidden);
-      add("mlp.down_proj.weight", hidden, config.ffn_dim);
-      if (!config.qkv_bias) continue;
-      add("self_attn.q_proj.bias", 1, q_dim);
-      add("self_attn.k_proj.bias", 1, kv_dim);
-      add("self_attn.v_proj.bias", 1, kv_dim);
-    }
+    for (const ModelTensor& tensor : ModelTensors(config))
+      tensors_.push_back({tensor.name, StorageType::kF32, tensor.rows, tensor.cols,
+                          tensor.rows * tensor.cols * 4});
     for (const TensorInfo& tensor : tensors_) Fill(tensor, seed);
   }
 
@@ -139,9 +120,6 @@ class RandomCheckpoint : public Checkpoint {
   }
 
  private:
-  void Add(const std::string& name, int64_t rows, int64_t cols) {
-    tensors_.push_back({name, StorageType::kF32, rows, cols, rows * cols * 4});
-  }
   void Fill(const TensorInfo& tensor, uint64_t seed) {
     std::mt19937_64 random(RequestKey(tensor.name) ^ seed);
     std::normal_distribution<float> normal;

@@ -120,12 +120,18 @@ class CpuKernels : public Kernels {
         float* q = F32Row(qkv, row);
         float* k = q + heads.n_heads * head_dim;
         const float* v = k + heads.n_kv_heads * head_dim;
-        for (int64_t h = 0; h < heads.n_heads; ++h)
-          cpu::RotateHead(q + h * head_dim, cos_sin, head_dim);
+        const auto turn = [&](float* head, const float* norm) {
+          if (norm != nullptr) {
+            table_.add_rms_norm(head, nullptr, norm, heads.norm_eps, head_dim,
+                                reinterpret_cast<std::byte*>(head), DType::kF32);
+          }
+          cpu::RotateHead(head, cos_sin, head_dim);
+        };
+        for (int64_t h = 0; h < heads.n_heads; ++h) turn(q + h * head_dim, heads.query_norm);
         for (int64_t h = 0; h < heads.n_kv_heads; ++h) {
           float* const key = k + h * head_dim;
           std::byte* const head = sequence.view.Head(position / kBlockTokens, h);
-          cpu::RotateHead(key, cos_sin, head_dim);
+          turn(key, heads.key_norm);
           if (layout.has_key_bias) {
             cpu::SubtractKeyBias(layout, head, slot, key_bias.bias + h * head_dim,
                                  F32Row(key_bias.block_rope, row), heads.slot_rope, key);

@@ -270,6 +270,13 @@ void CudaKernels::RopeAppend(TensorView qkv, RopeTable rope, const AttentionHead
     access.Row(key_bias.block_rope.data, key_bias.block_rope.stride, DType::kF32, qkv.rows);
     access.Row(heads.slot_rope, heads.head_dim, DType::kF32, kBlockTokens);
   }
+  if (heads.query_norm != nullptr) {
+    args.query_norm = heads.query_norm;
+    args.key_norm = heads.key_norm;
+    args.norm_eps = heads.norm_eps;
+    access.Row(heads.query_norm, heads.head_dim, DType::kF32, 1);
+    access.Row(heads.key_norm, heads.head_dim, DType::kF32, 1);
+  }
   access.Row(qkv.data, qkv.stride, qkv.dtype, qkv.rows);
   access.Row(rope.data, rope.stride, rope.dtype, rope.rows);
   access.Cols(heads.head_dim / 2);

@@ -85,6 +85,42 @@ KVFOLD_DEVICE void SubtractKeyBias(const RopeAppendArgs& args, int64_t row, int 
   }
 }
 
+// One of the norms before RoPE, of the part of a head that this lane holds. All lanes that share
+// heads call it together; those of a value head or of none change nothing.
+template <int kCount>
+KVFOLD_DEVICE void NormHead(const RopeAppendArgs& args, int head, int lane, int n_runs,
+                            HeadInLanes<kCount>& x) {
+  using Head = HeadInLanes<kCount>;
+  const int lanes = args.lanes_per_head;
+  float squares = 0.0f;
+#pragma unroll
+  for (int i = 0; i < Head::kRuns; ++i) {
+    if (i * lanes + lane >= n_runs) continue;
+#pragma unroll
+    for (int j = 0; j < kCount; ++j)
+      squares += x.low[i][j] * x.low[i][j] + x.high[i][j] * x.high[i][j];
+  }
+  for (int distance = lanes / 2; distance > 0; distance /= 2)
+    squares += ptx::ShuffleXor(squares, distance);
+  if (head >= args.n_heads + args.n_kv_heads) return;
+  const float* const weight = head < args.n_heads ? args.query_norm : args.key_norm;
+  const float factor =
+      1.0f / ptx::Sqrt(squares / static_cast<float>(args.head_dim) + args.norm_eps);
+#pragma unroll
+  for (int i = 0; i < Head::kRuns; ++i) {
+    const int run = i * lanes + lane;
+    if (run >= n_runs) continue;
+    float low[kCount], high[kCount];
+    LoadRun(weight + run * kCount, low);
+    LoadRun(weight + args.head_dim / 2 + run * kCount, high);
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      x.low[i][j] = low[j] * (x.low[i][j] * factor);
+      x.high[i][j] = high[j] * (x.high[i][j] * factor);
+    }
+  }
+}
+
 // Block (x, y): heads of row x, lanes_per_head lanes each: query heads are rotated where they are,
 // key heads rotated into the cache, value heads copied there; into int8 with a scale, such that
 // |x - q scale| <= max|x| / 254. What is not finite becomes a key of NaN and a value of zeros
@@ -134,6 +170,13 @@ KVFOLD_DEVICE void RopeAppendBody(const RopeAppendArgs& args) {
     const int d = run * kCount;
     LoadRun(data + d, x.low[i]);
     LoadRun(data + half + d, x.high[i]);
+  }
+  if (args.query_norm != nullptr) NormHead(args, head, lane, n_runs, x);
+#pragma unroll
+  for (int i = 0; i < Head::kRuns; ++i) {
+    const int run = i * lanes + lane;
+    if (run >= n_runs) continue;
+    const int d = run * kCount;
     if (is_key) {
       float low[kCount], high[kCount];
       LoadRun(data + args.n_kv_heads * args.head_dim + d, low);

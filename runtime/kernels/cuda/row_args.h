@@ -76,6 +76,10 @@ struct RopeAppendArgs {
   const float* key_bias = nullptr;
   const float* block_rope = nullptr;
   const float* slot_rope = nullptr;
+  // Of query heads and of key heads; both null where there are none.
+  const float* query_norm = nullptr;
+  const float* key_norm = nullptr;
+  float norm_eps = 0.0f;
   void* qkv = nullptr;
   int64_t rope_stride = 0;
   int64_t block_rope_stride = 0;

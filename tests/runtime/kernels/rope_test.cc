@@ -386,6 +386,81 @@ TEST_P(RopeTest, WhatIsNotFiniteBecomesAKeyOfNan) {
   }
 }
 
+TEST_P(RopeTest, HeadsAreNormedBeforeTheyAreRotated) {
+  constexpr int64_t kHeads = 5, kKvHeads = 2, kRows = 6;
+  constexpr float kEps = 1e-3f;
+  const std::vector<int32_t> kv_head_of = {0, 0, 0, 1, 1};
+  const std::vector<int64_t> positions = {0, 1, 2, 3, 4, 5};
+  for (const int64_t head_dim : {2, 8, 24, 64, 80, 96, 128, 256}) {
+    SCOPED_TRACE(testing::Message() << "head_dim " << head_dim);
+    std::mt19937_64 random(static_cast<uint64_t>(head_dim));
+    const KvLayout layout{GroupLayers({0}), kKvHeads, head_dim, DType::kF32,
+                          kernels().kv_interleave(DType::kF32)};
+    const int64_t cols = (kHeads + 2 * kKvHeads) * head_dim;
+    std::vector<float> before = Normals(random, kRows * cols);
+    for (int64_t i = 0; i < cols; ++i) {
+      before[static_cast<size_t>(i)] *= 100.0f;         // a loud token
+      before[static_cast<size_t>(cols + i)] *= 0.001f;  // one that eps is seen in
+    }
+    const Matrix table = TableOf(positions, head_dim);
+    const std::vector<float> cos_sin = table.Get();
+    const std::vector<float> weights[] = {Normals(random, head_dim), Normals(random, head_dim)};
+    Matrix query_norm(backend(), DType::kF32, 1, head_dim),
+        key_norm(backend(), DType::kF32, 1, head_dim);
+    query_norm.Set(weights[0]);
+    key_norm.Set(weights[1]);
+    AttentionHeads heads{kHeads, kKvHeads, head_dim, kv_head_of, 1.0f};
+    heads.query_norm = query_norm.f32();
+    heads.key_norm = key_norm.f32();
+    heads.norm_eps = kEps;
+    KvPool pool(backend().device(), layout, {1});
+    KvCache cache(pool);
+    const PendingChunk chunk = cache.Begin(kRows);
+    const SequenceRows sequence{0, kRows, cache.View(chunk, 0)};
+    Matrix qkv(backend(), DType::kF32, kRows, cols);
+    qkv.Set(before);
+    kernels().RopeAppend(qkv.view(), table.view(), heads, {&sequence, 1}, {});
+    backend().device().stream().Synchronize();
+    const std::vector<float> after = qkv.Get();
+
+    std::vector<double> want, bounds;
+    std::vector<float> got, values_got, values_want;
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t head = 0; head < kHeads + kKvHeads; ++head) {
+        const float* const x = before.data() + row * cols + head * head_dim;
+        const std::vector<float>& weight = weights[head < kHeads ? 0 : 1];
+        double squares = 0;
+        for (int64_t d = 0; d < head_dim; ++d) squares += static_cast<double>(x[d]) * x[d];
+        const double factor =
+            1 / std::sqrt(squares / static_cast<double>(head_dim) + static_cast<double>(kEps));
+        const int64_t half = head_dim / 2;
+        for (int64_t d = 0; d < head_dim; ++d) {
+          const int64_t across_d = d < half ? d + half : d - half;
+          const float* const turn = cos_sin.data() + row * head_dim;
+          const auto at = [&](int64_t i) { return weight[static_cast<size_t>(i)]; };
+          const double along = at(d) * (x[d] * factor) * turn[d % half];
+          const double across = at(across_d) * (x[across_d] * factor) * turn[half + d % half];
+          want.push_back(d < half ? along - across : along + across);
+          // The sum of squares is off by a roundoff a term at most, its root by half of that;
+          // mean, eps, root, reciprocal and two products take one each; then the rotation's.
+          const double roundings = static_cast<double>(head_dim) / 2 + 6 + 3;
+          bounds.push_back(roundings * u * (std::abs(along) + std::abs(across)) + 0x1p-126);
+          got.push_back(head < kHeads
+                            ? after[static_cast<size_t>(row * cols + head * head_dim + d)]
+                            : HeadTiles(backend(), sequence.view, 0, head - kHeads).Key(row, d));
+        }
+      }
+      for (int64_t i = (kHeads + kKvHeads) * head_dim; i < cols; ++i) {
+        const int64_t head = i / head_dim - kHeads - kKvHeads;
+        values_got.push_back(HeadTiles(backend(), sequence.view, 0, head).Value(row, i % head_dim));
+        values_want.push_back(before[static_cast<size_t>(row * cols + i)]);
+      }
+    }
+    EXPECT_TRUE(WithinBounds(got, want, bounds));
+    EXPECT_TRUE(SameBits(values_got, values_want)) << "values are not normed";
+  }
+}
+
 TEST_P(RopeTest, Int8OfZerosIsZero) {
   const KvLayout layout{GroupLayers({0}), 1, 16, DType::kI8, kernels().kv_interleave(DType::kI8)};
   KvPool pool(backend().device(), layout, {1});

@@ -52,6 +52,8 @@ void SetField(ModelConfig& config, const std::string& field, const Json& value) 
     config.head_dim = value;
   } else if (field == "tie_embeddings") {
     config.tie_embeddings = value;
+  } else if (field == "qk_norm") {
+    config.qk_norm = value;
   } else if (field == "qkv_bias") {
     config.qkv_bias = value;
   } else if (field == "layer_windows") {
@@ -117,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(Models, SwitchTest,
                          testing::Values("llama_gqa", "llama_9_3", "llama31_rope",
                                          "llama_linear_rope", "llama_tied", "llama_hd64",
                                          "llama_hd128", "llama_hd_other", "mistral_window",
-                                         "mistral_full", "qwen2", "qwen2_mixed_window"),
+                                         "mistral_full", "qwen2", "qwen2_mixed_window", "qwen3"),
                          [](const auto& model) { return std::string(model.param); });
 
 }  // namespace
