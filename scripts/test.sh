@@ -1,29 +1,32 @@
 #!/usr/bin/env bash
-# Builds kvfold and runs every test; then fuzzes each reader for 20 s (scripts/fuzz.sh).
-#     scripts/test.sh [--preset test|release|debug|asan|tsan] [-- CTEST_OPTION...]
-# test, the default, is release with the GPU's kernels for one architecture alone.
-# Options of ctest choose among its tests, and leave the fuzzing out; so do the sanitizers' presets, which the fuzz targets have
-# themselves.
+# Builds kvfold and runs its tests but for those with the label `long`; then fuzzes each reader for 20 s
+# (scripts/fuzz.sh).
+#     scripts/test.sh [--preset test|release|debug|asan|tsan] [--all] [-- CTEST_OPTION...]
+# test, the default, is release with the GPU's kernels for one architecture alone. --all runs the long tests too.
+# Options of ctest choose among all tests, and leave the fuzzing out. The presets of sanitizers leave it out as well:
+# the fuzz targets have sanitizers themselves.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 preset="test"
+chosen=(--label-exclude '^long$')
 while (($#)); do
   case $1 in
     --preset)
       preset=${2:-}
       shift
       ;;
+    --all) chosen=() ;;
     --)
       shift
       break
       ;;
     -h | --help)
-      sed -n '2,4s/^# *//p' "$0"
+      sed -n '2,7s/^# *//p' "$0"
       exit 0
       ;;
     *)
-      echo "test.sh: unknown option '$1'; expected --preset NAME, or -- and options of ctest" >&2
+      echo "test.sh: unknown option '$1'; expected --preset NAME, --all, or -- and options of ctest" >&2
       exit 2
       ;;
   esac
@@ -51,9 +54,10 @@ case $preset in
   tsan) export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp ;;
 esac
 
+(($#)) && chosen=("$@")
 build_preset "$root" "$preset"
 cd "$root"
-ctest --preset "$preset" --parallel "$(nproc)" "$@"
+ctest --preset "$preset" --parallel "$(nproc)" "${chosen[@]}"
 
 if (($#)) || [[ $preset == asan || $preset == tsan ]]; then exit 0; fi
 "$root/scripts/install_deps.sh" --fuzzing 2>/dev/null || true # without clang the next line says that it skips

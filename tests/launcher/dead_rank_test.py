@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from launcher_case import KVFOLD, LLAMA, MPIRUN, LauncherCase, main, read_json
+from launcher_case import KVFOLD, LLAMA, MPIRUN, LauncherCase, long, main, read_json
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "lib"))
 from chaos_job import Job, count_records, read_records  # noqa: E402
@@ -76,6 +76,7 @@ class DeadRank(LauncherCase):
             self.check_hook("kill", ranks, self.random.randrange(ranks), "killed", GONE_S)
         self.check_hook("kill", 2, 0, "killed", GONE_S)
 
+    @long
     def test_stopped(self):
         ranks = self.random.choice((3, 4))
         self.check_hook("stop", ranks, self.random.randrange(1, ranks), "silent for 5 s", GONE_S)
@@ -87,6 +88,7 @@ class DeadRank(LauncherCase):
             self.check_hook("sleep", n, rank, f"no progress for {STEP_TIMEOUT_S} s", STEP_TIMEOUT_S + GONE_S,
                             "--step-timeout", STEP_TIMEOUT_S)
 
+    @long
     def test_exception_on_one_rank(self):
         for ranks in (2, 3, 4):
             self.check_hook("throw", ranks, self.random.randrange(ranks), "told to fail", GONE_S)
@@ -122,6 +124,7 @@ class DeadRank(LauncherCase):
         self.assertTrue(job.signal_rank(rank, number), job.stderr)
         return time.monotonic()
 
+    @long
     def test_killed_and_stopped_from_outside(self):
         for number, cause in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "silent")):
             ranks = self.random.choice((2, 3, 4))
@@ -157,6 +160,7 @@ class DeadRank(LauncherCase):
         self.assertIn("model.safetensors: cannot be read any more", "".join(job.sentences), job.stderr)
         self.assert_resumed(2)
 
+    @long
     def test_slow_rank_is_left_alone(self):
         self.use_requests(3)
         job = self.start(3, "--step-timeout", STEP_TIMEOUT_S, fault="rank=1,step=1,layer=0,do=slow")
@@ -165,6 +169,7 @@ class DeadRank(LauncherCase):
         self.assertGreater(job.ended - job.began, STEP_TIMEOUT_S)
         self.assertEqual(count_records(self.output), 3)
 
+    @long
     def test_asked_to_stop_is_no_death(self):
         job = self.start(3, fault="rank=2,step=1,layer=0,do=slow")
         time.sleep(1.0)
@@ -174,6 +179,7 @@ class DeadRank(LauncherCase):
         self.assertIsNone(job.verdict, job.stderr)
         self.assert_resumed(3)
 
+    @long
     def test_a_fault_that_cannot_be_read(self):
         for fault in ("rank=1", "rank=2,step=1,layer=0,do=kill"):
             job = self.start(2, fault=fault)

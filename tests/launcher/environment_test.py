@@ -1,6 +1,6 @@
 """What launchers leave in the environment: who speaks, who is warned, and ranks that never come."""
 
-from launcher_case import KVFOLD, LLAMA, LauncherCase, kvfold, main, start
+from launcher_case import KVFOLD, LLAMA, LauncherCase, kvfold, long, main, start
 
 
 class Environment(LauncherCase):
@@ -56,6 +56,7 @@ class Environment(LauncherCase):
         self.assertEqual(len(result.sentences), 1, str(result))
         self.assertIn("nowhere", result.sentences[0])
 
+    @long
     def test_a_start_that_does_not_come_together_ends(self):
         tokens = self.write("t.json", "[1, 2, 3]")
         result = self.start_wrapper('[ "$RANK" = 1 ] && exec sleep 100; exec "$KVFOLD" "$@"', "score", "--model", LLAMA,

@@ -194,5 +194,18 @@ class LauncherCase(unittest.TestCase):
         return value
 
 
+def long(test):
+    """Marks a test that takes long. KVFOLD_CASES is `short` (all others), `long` (these alone) or not set (all)."""
+    test.long = True
+    return test
+
+
+class _Chosen(unittest.TestLoader):
+    def getTestCaseNames(self, case):
+        cases = os.environ.get("KVFOLD_CASES")
+        return [name for name in super().getTestCaseNames(case)
+                if cases is None or hasattr(getattr(case, name), "long") == (cases == "long")]
+
+
 def main():
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, testLoader=_Chosen())

@@ -6,7 +6,7 @@ import shutil
 import struct
 import time
 
-from launcher_case import LLAMA, LauncherCase, kvfold, main, running_with
+from launcher_case import LLAMA, LauncherCase, kvfold, long, main, running_with
 
 TOKENS = os.path.join(LLAMA, "reference", "tokens.json")
 
@@ -42,6 +42,7 @@ class Refusal(LauncherCase):
         self.assert_refused_everywhere(missing, missing)
         self.assert_refused(kvfold("run", "--model", missing, "--prompt", "a", ranks=2), missing)
 
+    @long
     def test_empty_folder(self):
         os.mkdir(self.path("empty"))
         self.assert_refused_everywhere(self.path("empty"), "empty", "config.json")
@@ -151,11 +152,13 @@ class Refusal(LauncherCase):
         self.rename(other, lambda tensor: tensor, add="vision_tower.layers.0.q_norm.weight")
         self.assert_done(kvfold("score", "--model", other, "--tokens", TOKENS))
 
+    @long
     def test_missing_weights(self):
         model = self.copy()
         os.remove(os.path.join(model, "model.safetensors"))
         self.assert_refused_everywhere(model, "safetensors", ranks=(None, 2))
 
+    @long
     def test_unknown_architecture(self):
         self.assert_refused_everywhere(self.copy(architectures=["MambaForCausalLM"], model_type="mamba"), "amba")
 
@@ -172,10 +175,12 @@ class Refusal(LauncherCase):
         model = self.copy(colour="green")
         self.assert_done(kvfold("score", "--model", model, "--tokens", TOKENS, "--ignore-config", "colour"))
 
+    @long
     def test_config_of_other_shapes(self):
         self.assert_refused_everywhere(self.copy("wide", hidden_size=128), "wide", "embed_tokens", "256, 128", ranks=(None, 2))
         self.assert_refused_everywhere(self.copy("odd", num_key_value_heads=3), "num_key_value_heads", ranks=(None,))
 
+    @long
     def test_more_ranks_than_heads(self):
         for command in (["score", "--tokens", TOKENS], ["run", "--prompt", "a"]):
             result = kvfold(*command, "--model", LLAMA, ranks=5)
@@ -202,6 +207,7 @@ class Refusal(LauncherCase):
                     self.assert_refused(result, file, *words)
                     self.assert_printable(result)
 
+    @long
     def test_foreign_names_cannot_obey_the_terminal(self):
         name = self.path("m\x1b[31m\u202e\u009b\n\udcff")  # the last one is a byte that is no UTF-8
         for ranks in (None, 2):
@@ -249,6 +255,7 @@ class Refusal(LauncherCase):
                  f'exec "$KVFOLD" score --model $MODEL --tokens {TOKENS}'
         self.assert_refused(self.start_wrapper(script, ranks=2), "rank 1", "model")
 
+    @long
     def test_other_options_on_one_rank(self):
         has_bf16 = "_bf16" in kvfold("info").stdout
         for option, one, other in [("--chunk", 7, 8), ("--dtype", "f32", "bf16"), ("--kv-dtype", "f32", "int8"),
@@ -262,6 +269,7 @@ class Refusal(LauncherCase):
                 else:
                     self.assert_refused(result, "rank 1", "rank 0", str(one), str(other))
 
+    @long
     def test_another_command_on_one_rank(self):
         script = f'if [ $RANK = 1 ]; then exec "$KVFOLD" run --model {LLAMA} --prompt a; fi\n' \
                  f'exec "$KVFOLD" score --model {LLAMA} --tokens {TOKENS}'

@@ -7,7 +7,7 @@ import shutil
 
 from byte_model import byte_model
 from hurt_model import set_weights
-from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, main, mean_nll, read_json, read_npy, with_mounts)
+from launcher_case import (LLAMA, MODELS, LauncherCase, kvfold, long, main, mean_nll, read_json, read_npy, with_mounts)
 
 LOGIT_TOLERANCE = 1e-4  # the design's; two float32 passes of the fixtures differ from float64 by 1.5e-5
 # The mean of 179 log-likelihoods, each of which is within twice the logits' own error.
@@ -105,6 +105,7 @@ class Score(LauncherCase):
         self.assert_done(quiet)
         self.assertEqual(quiet.stderr, "")
 
+    @long
     def test_logits_that_are_no_numbers(self):
         model = shutil.copytree(LLAMA, self.path("model"))
         tokens = self.write("t.json", "[1, 2, 3, 7, 5, 6]")

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from byte_model import byte_model
-from launcher_case import (KVFOLD, LLAMA, MPI_ARGUMENTS, MPIRUN, LauncherCase, Result, environment, kvfold, main,
+from launcher_case import (KVFOLD, LLAMA, MPI_ARGUMENTS, MPIRUN, LauncherCase, Result, environment, kvfold, long, main,
                            read_json)
 
 TOKENS = read_json(LLAMA, "reference", "tokens.json")
@@ -154,6 +154,7 @@ class Signals(LauncherCase):
                 self.assertTrue(self.results().items() <= want.items())
                 self.go_on(want, ranks)
 
+    @long
     def test_mpirun_that_is_told_to_end(self):
         """mpirun then kills what is left after a second, and has an exit code of its own."""
         want = self.undisturbed(2)
@@ -166,6 +167,7 @@ class Signals(LauncherCase):
                 self.assertNotEqual(running.finish().code, 0)
                 self.go_on(want, 2)
 
+    @long
     def test_killed_rank(self):
         for ranks in (2, 3):
             want = self.undisturbed(ranks)

@@ -254,6 +254,12 @@ class Test(Sandbox):
         self.run_script("test.sh")
         self.assertTrue(self.calls()[0].startswith("cmake --preset test"))
 
+    def test_long_tests_run_when_asked(self):
+        for arguments, excluded in (([], True), (["--all"], False), (["--", "-R", "x"], False)):
+            self.run_script("test.sh", *arguments)
+            call = next(call for call in reversed(self.calls()) if call.startswith("ctest"))
+            self.assertEqual("--label-exclude ^long$" in call, excluded, call)
+
     def test_failing_tests_fail(self):
         self.assertEqual(self.run_script("test.sh", CTEST_EXIT="8").returncode, 8)
 
