@@ -58,7 +58,7 @@ def main():
     arguments = parser.parse_args()
     runs = load(arguments.runs)
     pathlib.Path(arguments.out + ".json").write_text(json.dumps({"runs": runs}, indent=1) + "\n")
-    text = "Products and attention: share of the best matrix product of the same shapes, measured in the same run.\n\n"
+    text = "Products and attention: share of the best product of the same shapes, measured in the same run.\n\n"
     pathlib.Path(arguments.out + ".md").write_text(text + table(runs) + "\n")
 
 

@@ -1,8 +1,8 @@
 // shard/kv_cache.h: one rank's keys and values of one sequence: per layer group a list of shared
 // immutable blocks with one open tail. Layout of a block: shard/kv_layout.h.
 //
-// Right:  PendingChunk chunk = cache.Begin(n);  for each layer: write and read through
-// cache.View(chunk, layer);
+// Right:  PendingChunk chunk = cache.Begin(n);
+//         for each layer: write and read through cache.View(chunk, layer);
 //         cache.Commit(std::move(chunk));
 // Wrong:  committing out of the order of Begin: throws std::logic_error (KVFOLD_CHECK).
 // A ticket that is dropped undoes its chunk: it was never seen. Tickets are dropped last first; one
@@ -55,8 +55,8 @@ class KvPool {
 // What a kernel sees of one layer of one sequence while a chunk is pending. Borrowed: valid until
 // the next call on the cache.
 struct KvView {
-  std::span<std::byte* const>
-      blocks;  // blocks[i] holds positions [(first_block + i) * kBlockTokens, ... + kBlockTokens)
+  // blocks[i] holds positions [(first_block + i) * kBlockTokens, ... + kBlockTokens).
+  std::span<std::byte* const> blocks;
   int64_t first_block = 0;
   int64_t layer_offset_bytes = 0;  // of this layer within each block
   int64_t begin = 0;               // first position of the pending chunk

@@ -67,11 +67,10 @@ struct KvLayout {
   int64_t tile_bytes() const;  // of one K or V tile
   int64_t head_bytes() const;  // K tile, V tile, scales, key bias, padding
   int64_t layer_bytes() const { return head_bytes() * n_kv_heads; }
-  int64_t block_bytes(int group) const;                         // of one block of the group
-  int64_t k_scales_offset() const { return 2 * tile_bytes(); }  // within a head; int8 only
-  int64_t v_scales_offset() const {
-    return 2 * tile_bytes() + kBlockTokens * 4;
-  }  // within a head; int8 only
+  int64_t block_bytes(int group) const;  // of one block of the group
+  // Within a head; int8 only.
+  int64_t k_scales_offset() const { return 2 * tile_bytes(); }
+  int64_t v_scales_offset() const { return 2 * tile_bytes() + kBlockTokens * 4; }
   int64_t key_bias_offset() const { return 2 * tile_bytes() + 2 * kBlockTokens * 4; }
 };
 

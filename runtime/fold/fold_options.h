@@ -16,9 +16,7 @@ struct FoldOptions {
   int64_t ChunkOf(int64_t n_tokens) const {
     return attention == AttentionMode::kFull ? n_tokens : std::min(chunk, n_tokens);
   }
-  const char* attention_name() const {
-    return attention == AttentionMode::kFull ? "full" : "fold";
-  }
+  const char* attention_name() const { return attention == AttentionMode::kFull ? "full" : "fold"; }
 };
 
 }  // namespace kvfold

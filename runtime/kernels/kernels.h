@@ -72,8 +72,8 @@ struct KeyBias {
 
 // What the device could do at best, measured.
 struct Ceilings {
-  double product_flop_per_s =
-      0.0;  // of the best matrix product of the given shapes, all threads together
+  // Of the best matrix product of the given shapes, all threads together.
+  double product_flop_per_s = 0.0;
   double copy_bytes_per_s = 0.0;  // of a copy larger than any cache, bytes read plus bytes written
 };
 
@@ -100,8 +100,8 @@ class KernelSizing {
   // What products give to the next kernel and to the all-reduce: kF32, or activation_dtype where
   // memory is what they wait for. (Logits are always f32.)
   virtual DType product_dtype() const { return DType::kF32; }
-  virtual int64_t kv_interleave(
-      DType kv_dtype) const = 0;  // KvLayout::interleave that Attention reads
+  // KvLayout::interleave that Attention reads.
+  virtual int64_t kv_interleave(DType kv_dtype) const = 0;
   // Bytes that Attention over at most max_sequences sequences may use as scratch.
   virtual int64_t ScratchBytes(const AttentionHeads& heads, int64_t max_sequences) const = 0;
   // Bytes of a packed weight. Pack writes exactly as many.

@@ -2,9 +2,10 @@
 // prints every rank's failures; the exit code is 1 if there is any.
 //
 //   comm_mpi_test         all properties, for sums by window and by messages, with short and long
-//   pieces comm_mpi_test abort   the last rank calls Abort(7) while the others wait: mpirun must
-//   report 7 comm_mpi_test throw   the last rank leaves the session by an exception while the
-//   others wait: mpirun must report 1
+//                         pieces
+//   comm_mpi_test abort   the last rank calls Abort(7) while the others wait: mpirun must report 7
+//   comm_mpi_test throw   the last rank leaves the session by an exception while the others wait:
+//                         mpirun must report 1
 #include "comm/mpi/mpi_communicator.h"
 
 #include <fmt/format.h>
