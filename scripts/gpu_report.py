@@ -120,7 +120,8 @@ def baselines(pieces):
 
 def page(pieces):
     lines = ["# On a GPU", "",
-             "Made by `scripts/gpu_report.py` of the raw JSON in [`gpu/`](gpu/), which `scripts/gpu_check.sh` wrote; the commands stand there.", ""]
+             "Made by `scripts/gpu_report.py` of the raw JSON in [`gpu/`](gpu/), which `scripts/gpu_check.sh`",
+             "wrote; the commands stand there.", ""]
     if not pieces:
         return lines + ["Nothing has been measured yet: every figure here is still owed.", ""]
     owed = [name for name in ("machine", "conformance", "sanitizer", "exact", "ranks", "bench_8b", "bench_8b_128k", "bench_8b_128k_int8",
