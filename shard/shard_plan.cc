@@ -1,7 +1,6 @@
 #include "shard/shard_plan.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "comm/base/rounding.h"
 #include "comm/error.h"
@@ -112,8 +111,6 @@ ShardPlan::ShardPlan(const ModelConfig& config, int tp_size) {
                       CeilDiv(shard.query_heads.end, config.group_size())};
     shard.ffn_cols = DealUnits(config, TensorDim::kFfn, rank, tp_size);
     shard.vocab_rows = DealUnits(config, TensorDim::kVocab, rank, tp_size);
-    shard.layers = {0, config.n_layers};
-    shard.positions = {0, std::numeric_limits<int64_t>::max()};
     padded_vocab_rows_ = std::max(padded_vocab_rows_, shard.vocab_rows.size());
     head = shard.query_heads.end;
     ranks_.push_back(shard);

@@ -21,8 +21,6 @@ struct RankShard {
   Range kv_heads;    // those that the query heads attend to; neighbours may hold the same one
   Range ffn_cols;    // in units of 64, the last unit may be short
   Range vocab_rows;  // likewise
-  Range layers;      // all of them today
-  Range positions;   // [0, INT64_MAX) today
 };
 
 class ShardPlan {

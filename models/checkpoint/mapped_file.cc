@@ -67,14 +67,6 @@ void MappedFile::Unmap() noexcept {
   ::munmap(data_, size_bytes_);
 }
 
-void MappedFile::WillNeed(uint64_t offset_bytes, uint64_t size_bytes) const {
-  if (data_ == nullptr || offset_bytes >= size_bytes_) return;
-  const uint64_t page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  const uint64_t begin = offset_bytes / page_bytes * page_bytes;
-  const uint64_t end = offset_bytes + std::min(size_bytes, size_bytes_ - offset_bytes);
-  ::madvise(data_ + begin, end - begin, MADV_WILLNEED);
-}
-
 void MappedFile::DropResidentPages() const {
   if (data_ != nullptr) ::madvise(data_, size_bytes_, MADV_DONTNEED);
 }

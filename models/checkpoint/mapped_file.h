@@ -41,9 +41,6 @@ class MappedFile {
   uint64_t size_bytes() const { return size_bytes_; }
   const std::string& path() const { return path_; }
 
-  // Hints to the operating system, over the pages that [offset, offset + size_bytes) touches;
-  // clamped to the file, never an error.
-  void WillNeed(uint64_t offset_bytes, uint64_t size_bytes) const;
   // The whole file's pages leave this process's resident memory; a later read brings them back.
   void DropResidentPages() const;
 

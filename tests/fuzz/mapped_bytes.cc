@@ -47,8 +47,6 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path.string())
 
 void MappedFile::Unmap() noexcept { delete[] data_; }
 
-void MappedFile::WillNeed(uint64_t, uint64_t) const {}
-
 void MappedFile::DropResidentPages() const {}
 
 }  // namespace kvfold
