@@ -69,10 +69,9 @@ step() {
   printf '%d s\n' $((SECONDS - start)) >&2
 }
 
-# GPUs that are here, as CMake names their architectures: 90a-real;89-real.
-architectures() {
-  nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | sort -u |
-    sed -n 's/^90$/90a-real/p; t; s/^[1-9][0-9]*$/&-real/p' | paste -sd ';'
+# Compute capabilities of the GPUs that are here, one a line: 80, 90, 120.
+capabilities() {
+  nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | grep -xE '[1-9][0-9]+' | sort -nu
 }
 
 step "installing the packages that are missing" "$root/scripts/install_deps.sh" >>"$log"
@@ -80,11 +79,16 @@ step "installing the packages that are missing" "$root/scripts/install_deps.sh" 
 source "$root/scripts/lib/local_mpi.sh"
 # shellcheck source=scripts/lib/build.sh
 source "$root/scripts/lib/build.sh"
-found=$(architectures || true)
+gpus=$(capabilities || true)
+# As CMake names those that kvfold runs on, 8.0 and later: 89-real;90a-real.
+found=$(awk '$1 >= 80 {print ($1 == 90 ? "90a" : $1) "-real"}' <<<"$gpus" | paste -sd ';')
 if [[ -n $found ]]; then
   for_devices="for the GPUs here ($found)"
-elif [[ -n $cuda || -e /proc/driver/nvidia/version ]]; then
+elif [[ -n $cuda || (-z $gpus && -e /proc/driver/nvidia/version) ]]; then
   for_devices="for GPUs of all kinds, which takes long"
+elif [[ -n $gpus ]]; then
+  cuda=OFF
+  for_devices="for CPUs: the GPUs here are older than compute capability 8.0"
 else
   cuda=OFF
   for_devices="for CPUs: no NVIDIA driver is here (--cuda builds for GPUs all the same)"

@@ -185,6 +185,8 @@ class QuickStart(Sandbox):
                 ("", ["--cuda"], "-DKVFOLD_CUDA=ON"),
                 ("echo 9.0; echo 8.9; echo 9.0", [], "-DKVFOLD_CUDA=AUTO -DKVFOLD_CUDA_ARCHITECTURES=89-real;90a-real"),
                 ("echo 10.0", ["--cuda"], "-DKVFOLD_CUDA=ON -DKVFOLD_CUDA_ARCHITECTURES=100-real"),
+                ("echo 7.5", [], "-DKVFOLD_CUDA=OFF"),
+                ("echo 7.5; echo 8.0", [], "-DKVFOLD_CUDA=AUTO -DKVFOLD_CUDA_ARCHITECTURES=80-real"),
                 ("echo NVIDIA-SMI has failed; exit 9", [], "-DKVFOLD_CUDA=OFF")):
             with self.subTest(gpus=gpus, options=options):
                 self.fake("nvidia-smi", gpus or "exit 127")
