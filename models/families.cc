@@ -1,6 +1,7 @@
 #include "models/families.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 

@@ -68,7 +68,6 @@ int Run(RankGroup& group, const RunOptions& options) {
   RunForFirst(communicator, [&] {
     if (group.rank() != 0) return;
     ThrowIfStopped(kNothingBegun);
-    CheckSamplingOptions(options.sampling);
     CheckStandardInput({{"--prompts", options.prompts},
                         {"--prompt-file", options.prompt_file},
                         {"--document", options.document}});

@@ -45,30 +45,30 @@ class Bench {
     sequence_.emplace(engine_, embeddings_, chunk_);
     sequence_->Fold(std::vector<TokenId>(static_cast<size_t>(n_tokens)));
     while (sequence_->folding()) {
-      StepPlan plan;
-      sequence_->FeedChunk(plan, Sequence::LogitRows::kLast);
-      Run(plan);
+      sequence_->FeedChunk(plan_, Sequence::LogitRows::kLast);
+      Run();
     }
   }
   void Decode() {
-    StepPlan plan;
-    sequence_->FeedToken(plan, 0);
-    Run(plan);
+    sequence_->FeedToken(plan_, 0);
+    Run();
   }
 
   bool finite() const { return finite_; }
 
  private:
-  void Run(StepPlan& plan) {
-    plan.logit_use = plan.wanted_rows() > 0 ? LogitUse::kLargest : LogitUse::kNone;
-    for (const LargestLogit& largest : engine_.Run(plan, {}).largest)
+  void Run() {
+    plan_.logit_use = plan_.wanted_rows() > 0 ? LogitUse::kLargest : LogitUse::kNone;
+    for (const LargestLogit& largest : engine_.Run(plan_, {}).largest)
       finite_ = finite_ && std::isfinite(largest.logit);
+    plan_.Clear();
   }
 
   Engine& engine_;
   int64_t chunk_;
   SyntheticEmbeddings embeddings_;
   std::optional<Sequence> sequence_;
+  StepPlan plan_;  // kept for its memory
   bool finite_ = true;
 };
 

@@ -54,9 +54,9 @@ ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
   double total = 0.0;
   Sequence text(engine, embeddings, chunk);
   text.Fold(std::vector<TokenId>(tokens.begin(), tokens.end()));
-  while (text.folding()) {
+  StepPlan plan;
+  for (; text.folding(); plan.Clear()) {
     const int64_t begin = text.length();
-    StepPlan plan;
     text.FeedChunk(plan, Sequence::LogitRows::kAll);
     const int64_t end = text.length();
     plan.logit_use = callbacks.logits ? LogitUse::kGather : LogitUse::kStatistics;

@@ -12,7 +12,7 @@ struct Workload {
   int64_t tokens = 0;       // positions that all sequences together may hold
   int64_t chunk = 0;        // tokens that one sequence may bring to a step
   int64_t concurrency = 1;  // sequences that may be in a step
-  int64_t idle = 0;         // sequences beside those that wait to be forked
+  int64_t idle = 0;         // further sequences, which hold a prefix and wait to be forked
   int64_t gather_rows = 1;  // rows of logits wanted whole at a time
 };
 

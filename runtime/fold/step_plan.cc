@@ -48,6 +48,16 @@ int64_t Count(const std::vector<T>& elements) {
 
 }  // namespace
 
+void StepPlan::Clear() {
+  stop = false;
+  logit_use = LogitUse::kNone;
+  releases.clear();
+  forks.clear();
+  sequences.clear();
+  targets.clear();
+  embeddings.clear();
+}
+
 int64_t StepPlan::rows() const {
   int64_t rows = 0;
   for (const PlannedSequence& sequence : sequences) rows += sequence.n_tokens;

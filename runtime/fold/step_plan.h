@@ -40,6 +40,8 @@ struct StepPlan {
   std::vector<int32_t> targets;   // kStatistics: by wanted row
   std::vector<float> embeddings;  // [rows, hidden], the sequences' tokens one after the other
 
+  // Empties it for the next step and keeps its memory.
+  void Clear();
   int64_t rows() const;
   int64_t wanted_rows() const;
 };

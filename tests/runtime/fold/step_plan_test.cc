@@ -41,6 +41,20 @@ TEST(StepPlanTest, CountsRows) {
   EXPECT_EQ(plan.wanted_rows(), 5);
 }
 
+TEST(StepPlanTest, ClearedItIsANewOneInTheSameMemory) {
+  StepPlan plan;
+  plan.stop = true;
+  plan.logit_use = LogitUse::kGather;
+  plan.releases = {1};
+  plan.forks = {{2, 1, 3}};
+  plan.sequences = {{2, 3, 1, 1}};
+  plan.targets = {7};
+  plan.embeddings.assign(1000, 1.0f);
+  plan.Clear();
+  ExpectSame(plan, StepPlan());
+  EXPECT_GE(plan.embeddings.capacity(), 1000u);
+}
+
 TEST(StepPlanTest, EveryRankGetsRankZerosPlan) {
   std::vector<StepPlan> plans(5);
   plans[0].logit_use = LogitUse::kStatistics;
