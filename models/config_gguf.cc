@@ -204,15 +204,14 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
                                  Quoted(architecture),
                                  ListFamilies(&Family::model_type, "\"", /*of_gguf=*/true)));
   }
-  family->Describe(config);
+  config.architecture = architecture;
   ArchitectureKeys keys(file, config.architecture);
   ConfigOrigins origins;
   ConfigRefusals refusals(options);
-  config.n_layers = keys.Int("block_count");
+  const int64_t n_layers = keys.Int("block_count");
   origins.n_layers = keys.Of("block_count");
-  if (config.n_layers < 1 || config.n_layers > kMostLayers) {
-    keys.Refuse("block_count", fmt::format("is {}", config.n_layers),
-                fmt::format("1 to {}", kMostLayers));
+  if (n_layers < 1 || n_layers > kMostLayers) {
+    keys.Refuse("block_count", fmt::format("is {}", n_layers), fmt::format("1 to {}", kMostLayers));
   }
   config.hidden = keys.Int("embedding_length");
   origins.hidden = keys.Of("embedding_length");
@@ -245,20 +244,21 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.rms_eps = keys.Float("attention.layer_norm_rms_epsilon");
   origins.rms_eps = keys.Of("attention.layer_norm_rms_epsilon");
   config.vocab_size = ReadVocabSize(keys, files, &origins.vocab_size);
-  config.rope = ReadRope(keys, files, &origins, &refusals);
-  const int64_t window = keys.Int("attention.sliding_window", 0);
-  origins.layer_windows = keys.Of("attention.sliding_window");
-  if (family->windows == Family::Windows::kLaterLayers && window != 0) {
+  config.ropes = {ReadRope(keys, files, &origins, &refusals)};
+  LayerSpec layer = family->layer;
+  layer.window = keys.Int("attention.sliding_window", 0);
+  origins.window = keys.Of("attention.sliding_window");
+  if (family->windows == Family::Windows::kLaterLayers && layer.window != 0) {
     refusals.Add(
         fmt::format("{} is {}, expected none: which layers of a {} model slide is not said",
-                    origins.layer_windows.key, window, architecture));
+                    origins.window.key, layer.window, architecture));
   }
-  config.layer_windows.assign(config.n_layers, window);
   keys.AddUnknown(&refusals);
   refusals.ThrowIfAny(file.path());
 
   config.tie_embeddings = FindTensor(files, "output.weight") == nullptr;
-  config.qkv_bias |= FindTensor(files, "blk.0.attn_q.bias") != nullptr;
+  layer.qkv_bias |= FindTensor(files, "blk.0.attn_q.bias") != nullptr;
+  config.layers.assign(static_cast<size_t>(n_layers), layer);
   CheckModelConfig(config, origins);
   constexpr std::string_view kBos = "tokenizer.ggml.bos_token_id";
   const std::vector<int64_t> bos =

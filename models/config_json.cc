@@ -86,8 +86,8 @@ void ExpectNumber(JsonFields& fields, const std::string& key, double expected,
 // transformers: MistralConfig slides every layer, by 4096 unless told (null: none), and has no key
 // use_sliding_window; Qwen2Config slides only with use_sliding_window, and then as layer_types says
 // or, without it, the layers from max_window_layers on. Llama never slides.
-std::vector<int64_t> ReadWindows(JsonFields& fields, Family::Windows kind, int64_t n_layers) {
-  std::vector<int64_t> windows(n_layers, 0);
+void ReadWindows(JsonFields& fields, Family::Windows kind, std::vector<LayerSpec>* layers) {
+  const auto n_layers = static_cast<int64_t>(layers->size());
   int64_t window = 0;
   int64_t first_sliding_layer = 0;
   if (kind == Family::Windows::kAllLayers) {
@@ -115,24 +115,23 @@ std::vector<int64_t> ReadWindows(JsonFields& fields, Family::Windows kind, int64
     for (int64_t layer = 0; layer < n_layers; ++layer) {
       const std::string& type = (*layer_types)[layer];
       if (type == "sliding_attention" && window != 0) {
-        windows[layer] = window;
+        (*layers)[layer].window = window;
       } else if (type != "full_attention") {
         fields.Refuse("layer_types",
                       window != 0 ? "\"full_attention\" and \"sliding_attention\" only"
                                   : "\"full_attention\" only where there is no sliding window");
       }
       // transformers' Mistral does not read layer_types: it must say what happens anyway.
-      if (kind == Family::Windows::kAllLayers && windows[layer] != window) {
+      if (kind == Family::Windows::kAllLayers && (*layers)[layer].window != window) {
         fields.Refuse("layer_types",
                       "\"sliding_attention\" for every layer, as sliding_window is set");
       }
     }
-    return windows;
+    return;
   }
   for (int64_t layer = 0; layer < n_layers; ++layer) {
-    if (layer >= first_sliding_layer) windows[layer] = window;
+    if (layer >= first_sliding_layer) (*layers)[layer].window = window;
   }
-  return windows;
 }
 
 Origin Of(const JsonFields& fields, const std::string& key) {
@@ -193,11 +192,12 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
     *origin = Of(fields, key);
     return fields.RequiredInt(key);
   };
-  family.Describe(config);
-  config.n_layers = required("num_hidden_layers", &origins.n_layers);
-  if (config.n_layers < 1 || config.n_layers > kMostLayers) {
+  config.architecture = family.model_type;
+  const int64_t n_layers = required("num_hidden_layers", &origins.n_layers);
+  if (n_layers < 1 || n_layers > kMostLayers) {
     fields.Refuse("num_hidden_layers", fmt::format("1 to {}", kMostLayers));
   }
+  config.layers.assign(static_cast<size_t>(n_layers), family.layer);
   config.hidden = required("hidden_size", &origins.hidden);
   config.n_heads = required("num_attention_heads", &origins.n_heads);
   if (config.n_heads < 1) fields.Refuse("num_attention_heads", "a positive integer");
@@ -222,9 +222,9 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
   config.rms_eps = fields.Number("rms_norm_eps").value_or(1e-6);
   origins.rms_eps = Of(fields, "rms_norm_eps");
   config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(false);
-  config.rope = ReadJsonRope(fields, config.max_positions, &origins, &refusals);
-  config.layer_windows = ReadWindows(fields, family.windows, config.n_layers);
-  origins.layer_windows = Of(fields, "sliding_window");
+  config.ropes = {ReadJsonRope(fields, config.max_positions, &origins, &refusals)};
+  ReadWindows(fields, family.windows, &config.layers);
+  origins.window = Of(fields, "sliding_window");
 
   const std::string activation = fields.String("hidden_act").value_or("silu");
   if (activation != "silu" && activation != "swish") {

@@ -65,7 +65,7 @@ void CheckRope(const RopeConfig& rope, int64_t head_dim, const ConfigOrigins& or
 }  // namespace
 
 void CheckModelConfig(const ModelConfig& config, const ConfigOrigins& origins) {
-  CheckRange(origins.n_layers, config.n_layers, 1, 1 << 12);
+  CheckRange(origins.n_layers, config.n_layers(), 1, 1 << 12);
   CheckRange(origins.hidden, config.hidden, 1, 1 << 20);
   CheckRange(origins.n_heads, config.n_heads, 1, 1 << 10);
   CheckRange(origins.n_kv_heads, config.n_kv_heads, 1, config.n_heads);
@@ -81,14 +81,10 @@ void CheckModelConfig(const ModelConfig& config, const ConfigOrigins& origins) {
   CheckRange(origins.vocab_size, config.vocab_size, 1, 1 << 24);
   CheckRange(origins.max_positions, config.max_positions, 1, int64_t{1} << 40);
   CheckPositive(origins.rms_eps, config.rms_eps);
-  if (static_cast<int64_t>(config.layer_windows.size()) != config.n_layers) {
-    Refuse(origins.layer_windows, fmt::format("is of {} layers", config.layer_windows.size()),
-           fmt::format("{}", config.n_layers));
+  for (const LayerSpec& layer : config.layers) {
+    CheckRange(origins.window, layer.window, 0, int64_t{1} << 40);
   }
-  for (const int64_t window : config.layer_windows) {
-    CheckRange(origins.layer_windows, window, 0, int64_t{1} << 40);
-  }
-  CheckRope(config.rope, config.head_dim, origins);
+  for (const RopeConfig& rope : config.ropes) CheckRope(rope, config.head_dim, origins);
 }
 
 std::vector<int64_t> ProducibleIds(const std::vector<int64_t>& ids, const Origin& origin,

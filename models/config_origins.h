@@ -11,10 +11,10 @@ struct Origin {
   std::string key;  // as the file spells it, with its place in the file ("rope_scaling.factor")
 };
 
-// Named as the fields of ModelConfig and RopeConfig.
+// Named as the fields of ModelConfig, LayerSpec and RopeConfig.
 struct ConfigOrigins {
   Origin n_layers, hidden, n_heads, n_kv_heads, head_dim, ffn_dim, vocab_size, max_positions;
-  Origin rms_eps, layer_windows;
+  Origin rms_eps, window;
   Origin theta, factor, low_freq_factor, high_freq_factor, original_max_positions, freq_factors;
 };
 

@@ -11,20 +11,29 @@ namespace {
 using enum Family::Windows;
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", true, kNone, 2048, false, false, {}, nullptr},
-    {"mistral", "MistralForCausalLM", false, kAllLayers, 131072, true, false, "", nullptr},
-    {"qwen2", "Qwen2ForCausalLM", true, kLaterLayers, 32768, true, false, "Qwen2Tokenizer",
-     [](ModelConfig& config) { config.qkv_bias = true; }},
-    {"qwen3", "Qwen3ForCausalLM", true, kLaterLayers, 32768, true, true, "Qwen2Tokenizer",
-     [](ModelConfig& config) { config.qk_norm = true; }},
+    {"llama", "LlamaForCausalLM", true, kNone, 2048, false, false, {}, {}},
+    {"mistral", "MistralForCausalLM", false, kAllLayers, 131072, true, false, "", {}},
+    {"qwen2",
+     "Qwen2ForCausalLM",
+     true,
+     kLaterLayers,
+     32768,
+     true,
+     false,
+     "Qwen2Tokenizer",
+     {.qkv_bias = true}},
+    {"qwen3",
+     "Qwen3ForCausalLM",
+     true,
+     kLaterLayers,
+     32768,
+     true,
+     true,
+     "Qwen2Tokenizer",
+     {.qk_norm = true}},
 };
 
 }  // namespace
-
-void Family::Describe(ModelConfig& config) const {
-  config.architecture = model_type;
-  if (set_features != nullptr) set_features(config);
-}
 
 std::span<const Family> Families() { return kFamilies; }
 

@@ -26,11 +26,7 @@ struct Family {
   bool must_state_head_dim;
   // The class of transformers that builds its tokenizer anew whatever the files say; "": none does.
   std::optional<std::string_view> tokenizer_class;
-  // Turns on what its layers have that others have not; null: nothing.
-  void (*set_features)(ModelConfig& config);
-
-  // Writes what is of the family into a config.
-  void Describe(ModelConfig& config) const;
+  LayerSpec layer;  // what its layers have that others have not
 };
 
 std::span<const Family> Families();

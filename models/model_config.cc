@@ -6,6 +6,12 @@
 
 namespace kvfold {
 
+std::vector<int64_t> ModelConfig::windows() const {
+  std::vector<int64_t> windows;
+  for (const LayerSpec& layer : layers) windows.push_back(layer.window);
+  return windows;
+}
+
 ModelConfig ReadModelConfig(const std::filesystem::path& model, const ConfigOptions& options) {
   switch (FindModelForm(model)) {
     case ModelForm::kGguf:

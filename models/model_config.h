@@ -32,10 +32,23 @@ struct RopeConfig {
 // Requires head_dim even, and freq_factors as long as said above.
 std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int64_t head_dim);
 
+// What the layers of one model may differ in.
+struct LayerSpec {
+  int64_t window = 0;  // positions that a query sees, itself included; 0 = all
+  int rope = 0;        // which of ModelConfig::ropes
+  bool qkv_bias = false;
+  bool qk_norm = false;  // of every query and key head, before RoPE
+
+  // Whether a bias is the last thing that is added to a key before RoPE.
+  bool keys_end_biased() const { return qkv_bias && !qk_norm; }
+  bool operator==(const LayerSpec&) const = default;
+};
+
 struct ModelConfig {
   std::string architecture;  // "llama", "mistral", "qwen2", "qwen3"
-  int64_t n_layers = 0;
-  int64_t hidden = 0;  // width of the residual stream
+  std::vector<LayerSpec> layers;
+  std::vector<RopeConfig> ropes = {RopeConfig()};  // those of its layers
+  int64_t hidden = 0;                              // width of the residual stream
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;  // divides n_heads
   int64_t head_dim = 0;    // even; may differ from hidden / n_heads
@@ -43,19 +56,15 @@ struct ModelConfig {
   int64_t vocab_size = 0;
   int64_t max_positions = 0;  // trained context; only warned about
   double rms_eps = 1e-6;
-  RopeConfig rope;
   bool tie_embeddings = false;
-  bool qkv_bias = false;
-  bool qk_norm = false;  // of every query and key head, before RoPE
-  // By layer: how many positions a query sees, itself included; 0 = all.
-  std::vector<int64_t> layer_windows;
   int64_t bos_id = -1;  // -1: none
   std::vector<int64_t> eos_ids;
 
+  int64_t n_layers() const { return static_cast<int64_t>(layers.size()); }
+  const LayerSpec& layer(int64_t index) const { return layers[static_cast<size_t>(index)]; }
+  std::vector<int64_t> windows() const;  // by layer
   // Query heads that share one KV head.
   int64_t group_size() const { return n_heads / n_kv_heads; }
-  // Whether a bias is the last thing that is added to a key before RoPE.
-  bool keys_end_biased() const { return qkv_bias && !qk_norm; }
   bool operator==(const ModelConfig&) const = default;
 };
 

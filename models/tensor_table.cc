@@ -46,14 +46,15 @@ constexpr TensorRow kTable[] = {
 constexpr std::string_view kGgufLayers = "blk.";
 constexpr std::string_view kLayers = "model.layers.";
 
-bool IsThere(const ModelConfig& config, const TensorRow& row) {
+// `layer` of a layer's tensor.
+bool IsThere(const ModelConfig& config, const TensorRow& row, int64_t layer) {
   switch (row.presence) {
     case kAlways:
       break;
     case kBiased:
-      return config.qkv_bias;
+      return config.layer(layer).qkv_bias;
     case kHeadsNormed:
-      return config.qk_norm;
+      return config.layer(layer).qk_norm;
     case kUntied:
       return !config.tie_embeddings;
   }
@@ -143,23 +144,24 @@ std::vector<ModelTensor> ModelTensors(const ModelConfig& config) {
   std::vector<ModelTensor> tensors;
   const auto add = [&](const TensorRow* begin, const TensorRow* end, int64_t layer) {
     for (const TensorRow* row = begin; row != end; ++row) {
-      if (IsThere(config, *row)) tensors.push_back(TensorOf(config, *row, layer));
+      if (IsThere(config, *row, layer)) tensors.push_back(TensorOf(config, *row, layer));
     }
   };
   const TensorRow* const first = std::ranges::find_if(kTable, &TensorRow::is_of_layer);
   const TensorRow* const last = std::find_if_not(
       first, std::end(kTable), [](const TensorRow& row) { return row.is_of_layer(); });
   add(std::begin(kTable), first, -1);
-  for (int64_t layer = 0; layer < config.n_layers; ++layer) add(first, last, layer);
+  for (int64_t layer = 0; layer < config.n_layers(); ++layer) add(first, last, layer);
   add(last, std::end(kTable), -1);
   return tensors;
 }
 
 std::vector<const TensorRow*> SlotRows(const ModelConfig& config, int64_t layer, WeightSlot slot) {
-  KVFOLD_CHECK(0 <= layer && layer < config.n_layers, "layer", layer, "n_layers", config.n_layers);
+  KVFOLD_CHECK(0 <= layer && layer < config.n_layers(), "layer", layer, "n_layers",
+               config.n_layers());
   std::vector<const TensorRow*> rows;
   for (const TensorRow& row : kTable) {
-    if (row.slot != slot || !IsThere(config, row)) continue;
+    if (row.slot != slot || !IsThere(config, row, layer)) continue;
     if (row.role == kEmbedding && !config.tie_embeddings) continue;
     rows.push_back(&row);
   }

@@ -47,7 +47,7 @@ bool IsVector(WeightSlot slot);  // held as f32; all others are packed products
 template <typename Visit>
 void ForEachSlot(const ModelConfig& config, const Visit& visit) {
   constexpr int kFirstOfModel = static_cast<int>(WeightSlot::kFinalNorm);
-  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+  for (int64_t layer = 0; layer < config.n_layers(); ++layer) {
     for (int slot = 0; slot < kFirstOfModel; ++slot) visit(layer, static_cast<WeightSlot>(slot));
   }
   for (int slot = kFirstOfModel; slot < kWeightSlots; ++slot) {

@@ -25,6 +25,13 @@ namespace kvfold {
 
 class KvCache;
 
+// What the caches of a rank are sized for.
+struct CacheLimits {
+  int64_t tokens = 0;     // positions that all sequences together may hold, pending ones included
+  int64_t chunk = 0;      // pending positions of one sequence
+  int64_t sequences = 1;  // that hold any
+};
+
 // The memory of all caches of a rank: one allocation a layer group, taken at construction, never
 // grown.
 class KvPool {
@@ -37,14 +44,11 @@ class KvPool {
   int64_t allocated_bytes() const;
   int64_t capacity_blocks(int group) const;
   int64_t free_blocks(int group) const;
-  // Blocks that at most `max_sequences` sequences of `max_tokens` committed and pending tokens in
-  // all need at most, by group: for sizing. The bound is reached: every sequence may waste part of
-  // a block. A sliding group counts window - 1 + chunk positions and up to one block a sequence for
-  // their alignment, and never more than a group that sees all; that needs DropOutOfSight after
-  // every Commit, and no more than `chunk` pending positions a sequence. Requires max_tokens, chunk
-  // >= 0 and max_sequences >= 1.
-  static std::vector<int64_t> BlocksFor(const KvLayout& layout, int64_t max_tokens, int64_t chunk,
-                                        int64_t max_sequences);
+  // Blocks that sequences within `limits` need at most, by group: for sizing. The bound is reached:
+  // every sequence may waste part of a block. A sliding group counts window - 1 + chunk positions
+  // and up to one block a sequence for their alignment, and never more than a group that sees all;
+  // that needs DropOutOfSight after every Commit. Requires tokens, chunk >= 0 and sequences >= 1.
+  static std::vector<int64_t> BlocksFor(const KvLayout& layout, const CacheLimits& limits);
 
  private:
   friend class KvCache;

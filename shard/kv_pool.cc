@@ -111,15 +111,14 @@ int64_t KvPool::free_blocks(int group) const {
   return state_->pools.at(static_cast<size_t>(group)).free_blocks();
 }
 
-std::vector<int64_t> KvPool::BlocksFor(const KvLayout& layout, int64_t max_tokens, int64_t chunk,
-                                       int64_t max_sequences) {
-  KVFOLD_CHECK(max_tokens >= 0 && chunk >= 0 && max_sequences >= 1, "max_tokens", max_tokens,
-               "chunk", chunk, "max_sequences", max_sequences);
+std::vector<int64_t> KvPool::BlocksFor(const KvLayout& layout, const CacheLimits& limits) {
+  KVFOLD_CHECK(limits.tokens >= 0 && limits.chunk >= 0 && limits.sequences >= 1, "tokens",
+               limits.tokens, "chunk", limits.chunk, "sequences", limits.sequences);
   // Only sequences with a token hold a block. t tokens fill 1 + (t - 1) / B blocks (rounded down),
   // so s sequences of T tokens in all fill at most s + (T - s) / B: all but one of them end with a
   // block that holds a single position.
-  const int64_t sequences = std::min(max_sequences, max_tokens);
-  const int64_t blocks_of_all = sequences + (max_tokens - sequences) / kBlockTokens;
+  const int64_t sequences = std::min(limits.sequences, limits.tokens);
+  const int64_t blocks_of_all = sequences + (limits.tokens - sequences) / kBlockTokens;
   std::vector<int64_t> blocks;
   for (const LayerGroup& group : layout.groups) {
     if (group.window == 0 || sequences == 0) {
@@ -130,9 +129,9 @@ std::vector<int64_t> KvPool::BlocksFor(const KvLayout& layout, int64_t max_token
     // chunk neighbours, which touch most blocks where the first of them is the last of its block: 1
     // + ceil((m - 1) / B). (No position, yet an open tail: as for m = 1.) Neither part counts for
     // more than all tokens, and a quarter of int64 is beyond all memory.
-    const int64_t limit = std::min(max_tokens, std::numeric_limits<int64_t>::max() / 4);
+    const int64_t most = std::min(limits.tokens, std::numeric_limits<int64_t>::max() / 4);
     const int64_t neighbours =
-        std::max<int64_t>(1, std::min(group.window - 1, limit) + std::min(chunk, limit));
+        std::max<int64_t>(1, std::min(group.window - 1, most) + std::min(limits.chunk, most));
     const int64_t blocks_of_one = 1 + internal::BlocksCovering(neighbours - 1);
     blocks.push_back(blocks_of_one > blocks_of_all / sequences ? blocks_of_all
                                                                : sequences * blocks_of_one);

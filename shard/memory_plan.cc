@@ -7,7 +7,6 @@
 
 #include "comm/base/rounding.h"
 #include "comm/error.h"
-#include "shard/kv_cache.h"
 
 namespace kvfold {
 namespace {
@@ -21,9 +20,8 @@ int64_t SaturatingProduct(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? kMostBytes : std::min(product, kMostBytes);
 }
 
-int64_t CacheBytes(const KvLayout& layout, int64_t max_tokens, int64_t chunk,
-                   int64_t max_sequences) {
-  const std::vector<int64_t> blocks = KvPool::BlocksFor(layout, max_tokens, chunk, max_sequences);
+int64_t CacheBytes(const KvLayout& layout, const CacheLimits& limits) {
+  const std::vector<int64_t> blocks = KvPool::BlocksFor(layout, limits);
   int64_t bytes = 0;
   for (size_t group = 0; group < blocks.size(); ++group) {
     const int64_t group_bytes =
@@ -61,34 +59,31 @@ int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
 }
 
 RankMemory PlanRank(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
-                    const MemoryModel& model, int64_t max_tokens, int64_t chunk,
-                    int64_t max_sequences) {
+                    const MemoryModel& model, const CacheLimits& limits) {
   const RankShard& shard = plan.rank(tp_rank);
   RankMemory memory;
   memory.weights_bytes = RankWeightsBytes(config, shard, model.packed_bytes);
-  memory.cache_bytes = CacheBytes(model.kv_layout(shard), max_tokens, chunk, max_sequences);
+  memory.cache_bytes = CacheBytes(model.kv_layout(shard), limits);
   memory.workspace_bytes = model.workspace_bytes(plan, tp_rank);
   memory.reserved_bytes = model.reserved_bytes;
   return memory;
 }
 
 std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& plan,
-                                  const MemoryModel& model, int64_t max_tokens, int64_t chunk,
-                                  int64_t max_sequences) {
+                                  const MemoryModel& model, const CacheLimits& limits) {
   const MemoryModel memoized = Memoized(model);
   std::vector<RankMemory> ranks;
   for (int rank = 0; rank < plan.tp_size(); ++rank) {
-    ranks.push_back(PlanRank(config, plan, rank, memoized, max_tokens, chunk, max_sequences));
+    ranks.push_back(PlanRank(config, plan, rank, memoized, limits));
   }
   return ranks;
 }
 
 int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes,
-                         int64_t max_tokens, int64_t chunk, int64_t max_sequences) {
+                         const CacheLimits& limits) {
   const MemoryModel memoized = Memoized(model);
   const auto rank_fits = [&](const ShardPlan& plan, int rank) {
-    return PlanRank(config, plan, rank, memoized, max_tokens, chunk, max_sequences).total_bytes() <=
-           device_bytes;
+    return PlanRank(config, plan, rank, memoized, limits).total_bytes() <= device_bytes;
   };
   for (int tp_size = 1; tp_size <= config.n_heads; ++tp_size) {
     const ShardPlan plan(config, tp_size);
@@ -100,23 +95,23 @@ int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, in
 }
 
 int64_t LargestFittingTokens(const ModelConfig& config, const ShardPlan& plan,
-                             const MemoryModel& model, int64_t device_bytes, int64_t chunk,
-                             int64_t max_sequences) {
+                             const MemoryModel& model, int64_t device_bytes, CacheLimits limits) {
   // What each rank's cache may take, beside what does not depend on the tokens.
   struct Room {
     KvLayout layout;
     int64_t bytes;
   };
   std::vector<Room> rooms;
-  const std::vector<RankMemory> ranks =
-      PlanRanks(config, plan, model, /*max_tokens=*/0, chunk, max_sequences);
+  limits.tokens = 0;
+  const std::vector<RankMemory> ranks = PlanRanks(config, plan, model, limits);
   for (int rank = 0; rank < plan.tp_size(); ++rank) {
     rooms.push_back({model.kv_layout(plan.rank(rank)),
                      device_bytes - ranks[static_cast<size_t>(rank)].total_bytes()});
   }
-  const auto fits = [&](int64_t max_tokens) {
+  const auto fits = [&](int64_t tokens) {
+    limits.tokens = tokens;
     return std::all_of(rooms.begin(), rooms.end(), [&](const Room& room) {
-      return CacheBytes(room.layout, max_tokens, chunk, max_sequences) <= room.bytes;
+      return CacheBytes(room.layout, limits) <= room.bytes;
     });
   };
   constexpr int64_t kAnyNumber = std::numeric_limits<int64_t>::max();

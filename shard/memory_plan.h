@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/model_config.h"
+#include "shard/kv_cache.h"
 #include "shard/kv_layout.h"
 #include "shard/shard_plan.h"
 #include "shard/tensor_cut.h"
@@ -34,22 +35,18 @@ struct MemoryModel {
 // All slots of the table of tensors, vectors as f32; each allocation rounded up to 64 bytes.
 int64_t RankWeightsBytes(const ModelConfig& config, const RankShard& shard,
                          const std::function<int64_t(LinearShape)>& packed_bytes);
-// A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere. Requires
-// max_tokens, chunk >= 0, max_sequences >= 1.
+// A cache too large to be counted counts as INT64_MAX / 4 bytes, which fits nowhere.
 RankMemory PlanRank(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
-                    const MemoryModel& model, int64_t max_tokens, int64_t chunk,
-                    int64_t max_sequences);
+                    const MemoryModel& model, const CacheLimits& limits);
 std::vector<RankMemory> PlanRanks(const ModelConfig& config, const ShardPlan& plan,
-                                  const MemoryModel& model, int64_t max_tokens, int64_t chunk,
-                                  int64_t max_sequences);
+                                  const MemoryModel& model, const CacheLimits& limits);
 
 // For a device of device_bytes a rank: the smallest tp_size in [1, n_heads] whose every rank fits
-// (0: none), and the most tokens that fit at tp_size (0: not even the weights; INT64_MAX: the cache
-// of sliding layers alone fits at any length).
+// (0: none), and the most tokens that fit at tp_size, whatever limits.tokens is (0: not even the
+// weights; INT64_MAX: the cache of sliding layers alone fits at any length).
 int SmallestFittingRanks(const ModelConfig& config, const MemoryModel& model, int64_t device_bytes,
-                         int64_t max_tokens, int64_t chunk, int64_t max_sequences);
+                         const CacheLimits& limits);
 int64_t LargestFittingTokens(const ModelConfig& config, const ShardPlan& plan,
-                             const MemoryModel& model, int64_t device_bytes, int64_t chunk,
-                             int64_t max_sequences);
+                             const MemoryModel& model, int64_t device_bytes, CacheLimits limits);
 
 }  // namespace kvfold

@@ -82,14 +82,12 @@ int Plan(const PlanOptions& options) {
   MemoryModel memory_model = RankMemoryModel(config, *sizing, sizes);
   if (!this_machine) memory_model.reserved_bytes += kEstimatedCudaReservedBytes;
 
-  const std::vector<RankMemory> ranks =
-      PlanRanks(config, plan, memory_model, options.tokens, sizes.max_chunk, sizes.max_sequences);
+  const std::vector<RankMemory> ranks = PlanRanks(config, plan, memory_model, sizes.cache);
   const bool fits = std::ranges::all_of(
       ranks, [&](const RankMemory& rank) { return rank.total_bytes() <= device_bytes; });
-  const int smallest = SmallestFittingRanks(config, memory_model, device_bytes, options.tokens,
-                                            sizes.max_chunk, sizes.max_sequences);
-  const int64_t largest = LargestFittingTokens(config, plan, memory_model, device_bytes,
-                                               sizes.max_chunk, sizes.max_sequences);
+  const int smallest = SmallestFittingRanks(config, memory_model, device_bytes, sizes.cache);
+  const int64_t largest =
+      LargestFittingTokens(config, plan, memory_model, device_bytes, sizes.cache);
 
   if (options.json) {
     nlohmann::ordered_json per_rank = nlohmann::ordered_json::array();
@@ -118,7 +116,7 @@ int Plan(const PlanOptions& options) {
 
   fmt::print("{} tokens of {}, weights {}, cache {}, chunk {}, on {} of {}\n", options.tokens,
              options.model.model, DTypeName(sizing->activation_dtype()), DTypeName(sizes.kv_dtype),
-             sizes.max_chunk, Count(plan.tp_size(), this_machine ? "CPU rank" : "GPU"),
+             sizes.cache.chunk, Count(plan.tp_size(), this_machine ? "CPU rank" : "GPU"),
              FormatBytes(device_bytes));
   fmt::print("{}", RankTable(plan, ranks));
   std::string instead;

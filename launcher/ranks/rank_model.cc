@@ -142,13 +142,12 @@ void RankModel::PlanMemory(const EngineOptions& options) {
   MemoryModel memory_model = RankMemoryModel(config_, *kernels_, options);
   if (device_->kind() == DeviceKind::kCuda)
     memory_model.reserved_bytes += kEstimatedCudaReservedBytes;
-  planned_ = PlanRanks(config_, shard_plan, memory_model, options.max_tokens, options.max_chunk,
-                       options.max_sequences);
+  planned_ = PlanRanks(config_, shard_plan, memory_model, options.cache);
   if (!is_first()) return;
   PrintRankTable(shard_plan, planned_);
-  if (config_.max_positions > 0 && options.max_tokens > config_.max_positions) {
+  if (config_.max_positions > 0 && options.cache.tokens > config_.max_positions) {
     spdlog::warn("up to {} positions are asked for, this model was trained on {}: going on",
-                 options.max_tokens, config_.max_positions);
+                 options.cache.tokens, config_.max_positions);
   }
 }
 

@@ -166,7 +166,7 @@ class Check {
       const auto place = FindTensorPlace(tensor.name);
       if (!place.has_value() || expected_.count(tensor.name) != 0) continue;
       if (tensor.name == kHeadTensor) continue;  // beside a tied embedding: settled above
-      if (place->layer >= config_.n_layers) {
+      if (place->layer >= config_.n_layers()) {
         layers_there = std::max(layers_there, place->layer + 1);
         continue;
       }
@@ -175,7 +175,7 @@ class Check {
     }
     if (layers_there > 0) {
       spdlog::warn("{}: has {} layers, of which the first {} are used, as the config says",
-                   checkpoint_.path(), layers_there, config_.n_layers);
+                   checkpoint_.path(), layers_there, config_.n_layers());
     }
     if (unknown.empty()) return;
     std::ranges::sort(unknown);

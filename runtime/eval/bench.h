@@ -13,7 +13,7 @@ namespace kvfold {
 
 struct BenchOptions {
   int64_t tokens = 0;         // >= 1, tokens + decode_tokens <= the engine's max_tokens
-  int64_t chunk = 0;          // <= the engine's max_chunk
+  int64_t chunk = 0;          // <= the engine's cache.chunk
   int64_t decode_tokens = 0;  // >= 0, decoded one by one after the last fold
   int repeats = 3;            // >= 1 counted folds, after one of at most two chunks that is not
   // Called by all ranks after every counted fold: a shared host's speed changes from second to

@@ -8,7 +8,7 @@ namespace kvfold {
 KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
                       const KernelSizing& kernels, DType kv_dtype) {
   KvLayout layout;
-  layout.groups = GroupLayers(config.layer_windows);
+  layout.groups = GroupLayers(config.windows());
   layout.n_kv_heads = shard.kv_heads.size();
   layout.head_dim = config.head_dim;
   layout.dtype = kv_dtype;
@@ -19,7 +19,7 @@ KvLayout RankKvLayout(const ModelConfig& config, const RankShard& shard,
 
 StepLimits RankStepLimits(const EngineOptions& options) {
   return {.max_rows = options.max_step_rows,
-          .max_sequences = options.max_sequences,
+          .max_sequences = options.cache.sequences,
           .max_logit_rows = options.max_logit_rows,
           .max_gather_rows = options.max_gather_rows,
           .sums_in_f32 = options.sums_in_f32,
@@ -49,7 +49,7 @@ Engine::Engine(const ModelConfig& config, const ShardPlan& plan, const Weights& 
       pool_(device, RankKvLayout(config, plan.rank(communicator.rank()), kernels, options.kv_dtype),
             KvPool::BlocksFor(
                 RankKvLayout(config, plan.rank(communicator.rank()), kernels, options.kv_dtype),
-                options.max_tokens, options.max_chunk, options.max_sequences)),
+                options.cache)),
       context_(config, plan, communicator.rank(), kernels, device, RankStepLimits(options)),
       transformer_(config, plan, weights, kernels, communicator) {
   transformer_.Prepare(context_);

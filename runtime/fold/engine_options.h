@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "comm/device/dtype.h"
+#include "shard/kv_cache.h"
 
 namespace kvfold {
 
@@ -19,9 +20,7 @@ struct Workload {
 struct EngineOptions {
   DType kv_dtype = DType::kF32;
   bool sums_in_f32 = false;  // of half-layers over all ranks; else as products leave the kernels
-  int64_t max_tokens = 0;    // positions that all sequences together may hold
-  int64_t max_sequences = 1;
-  int64_t max_chunk = 0;        // tokens that one sequence may bring to a step
+  CacheLimits cache;
   int64_t max_step_rows = 0;    // tokens that all may bring
   int64_t max_logit_rows = 64;  // rows of logits computed at a time
   int64_t max_gather_rows = 1;  // rows of logits gathered at a time

@@ -87,7 +87,7 @@ Scheduler::Scheduler(Engine& engine, const EmbeddingSource& embeddings, const To
       tokenizer_(tokenizer),
       options_(std::move(options)) {
   Sequence(engine, embeddings, options_.chunk);  // a chunk that no step could take is a bug
-  if (options_.concurrency == 0) options_.concurrency = engine.options().max_sequences;
+  if (options_.concurrency == 0) options_.concurrency = engine.options().cache.sequences;
 }
 Scheduler::~Scheduler() = default;
 
@@ -131,10 +131,10 @@ void Scheduler::Submit(Submission submission) {
 int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
   for (const Submission& submission : submissions) {
     if (!submission.checked)
-      Check(submission.request, engine_.config(), engine_.options().max_tokens);
+      Check(submission.request, engine_.config(), engine_.options().cache.tokens);
   }
   std::shared_ptr<Prefix> prefix;
-  if (submissions.size() > 1 && engine_.options().max_sequences > 1) {
+  if (submissions.size() > 1 && engine_.options().cache.sequences > 1) {
     const PromptTokens& first = submissions.front().request.tokens;
     auto common = static_cast<int64_t>(first.size());
     auto shortest = common;
@@ -145,7 +145,7 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
       longest = std::max(longest, CacheTokens(submission.request));
     }
     const int64_t shared = FittingPrefix(ShareableTokens(common, shortest, options_.chunk), longest,
-                                         options_.chunk, engine_.options().max_tokens);
+                                         options_.chunk, engine_.options().cache.tokens);
     if (shared > 0) {
       prefix = std::make_shared<Prefix>();
       prefix->tokens = first.Slice(0, static_cast<size_t>(shared));
@@ -173,8 +173,8 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
 bool Scheduler::HasRoom(int64_t n_sequences, int64_t cache_tokens) const {
   const auto n_running = static_cast<int64_t>(running_.size());
   return n_running < options_.concurrency &&
-         n_running + (prefix_ ? 1 : 0) + n_sequences <= engine_.options().max_sequences &&
-         reserved_tokens_ + cache_tokens <= engine_.options().max_tokens;
+         n_running + (prefix_ ? 1 : 0) + n_sequences <= engine_.options().cache.sequences &&
+         reserved_tokens_ + cache_tokens <= engine_.options().cache.tokens;
 }
 
 void Scheduler::Admit() {

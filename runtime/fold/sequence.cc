@@ -10,8 +10,8 @@ namespace kvfold {
 Sequence::Sequence(Engine& engine, const EmbeddingSource& embeddings, int64_t chunk)
     : engine_(&engine), embeddings_(&embeddings), chunk_(chunk), id_(engine.NewSequenceId()) {
   const EngineOptions& options = engine.options();
-  KVFOLD_CHECK(chunk >= 1 && chunk <= options.max_chunk && chunk <= options.max_step_rows, "chunk",
-               chunk, "max_chunk", options.max_chunk, "max_step_rows", options.max_step_rows);
+  KVFOLD_CHECK(chunk >= 1 && chunk <= options.cache.chunk && chunk <= options.max_step_rows,
+               "chunk", chunk, "most", options.cache.chunk, "max_step_rows", options.max_step_rows);
 }
 
 Sequence::~Sequence() {

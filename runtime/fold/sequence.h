@@ -29,7 +29,7 @@ class Sequence {
   enum class LogitRows { kNone, kLast, kAll };
 
   // An empty sequence, which takes no memory before it is fed. `engine` and `embeddings` must
-  // outlive it. Requires 1 <= chunk <= the engine's max_chunk and max_step_rows.
+  // outlive it. Requires 1 <= chunk <= the engine's cache.chunk and max_step_rows.
   Sequence(Engine& engine, const EmbeddingSource& embeddings, int64_t chunk);
   ~Sequence();
   Sequence(Sequence&& other) noexcept;

@@ -1,5 +1,7 @@
 #include "runtime/model/step_context.h"
 
+#include <algorithm>
+
 #include "comm/base/rounding.h"
 #include "runtime/model/attention_heads.h"
 #include "shard/tensor_cut.h"
@@ -30,8 +32,9 @@ class Walk {
 };
 
 struct Tensors {
-  TensorView residual, normed, qkv, attention, partial, gate_up, activated, rope, block_rope,
-      slot_rope, logits, gathered_logits;
+  TensorView residual, normed, qkv, attention, partial, gate_up, activated;
+  std::vector<StepRope> ropes;
+  TensorView logits, gathered_logits;
   std::span<std::byte> scratch;
 };
 
@@ -51,10 +54,13 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   t.partial = walk.Tensor(limits.sums_in_f32 ? DType::kF32 : product_dtype, rows, config.hidden);
   t.gate_up = walk.Tensor(product_dtype, rows, shape(WeightSlot::kGateUp).n_out);
   t.activated = walk.Tensor(dtype, rows, shape(WeightSlot::kDown).n_in);
-  t.rope = walk.Tensor(DType::kF32, rows, config.head_dim);
   const bool key_bias = HasKeyBias(config, limits.kv_dtype);
-  t.block_rope = walk.Tensor(DType::kF32, key_bias ? rows : 0, config.head_dim);
-  t.slot_rope = walk.Tensor(DType::kF32, key_bias ? kBlockTokens : 0, config.head_dim);
+  for (size_t i = 0; i < config.ropes.size(); ++i) {
+    StepRope& rope = t.ropes.emplace_back();
+    rope.rows = walk.Tensor(DType::kF32, rows, config.head_dim);
+    rope.blocks = walk.Tensor(DType::kF32, key_bias ? rows : 0, config.head_dim);
+    rope.slots = walk.Tensor(DType::kF32, key_bias ? kBlockTokens : 0, config.head_dim);
+  }
   t.logits = walk.Tensor(DType::kF32, Padded(limits.max_logit_rows), vocab_rows);
   t.gathered_logits = walk.Tensor(DType::kF32, plan.tp_size() * limits.max_gather_rows, vocab_rows);
   const RankHeads heads(config, shard);
@@ -66,7 +72,7 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
 }  // namespace
 
 bool HasKeyBias(const ModelConfig& config, DType kv_dtype) {
-  return kv_dtype == DType::kI8 && config.keys_end_biased();
+  return kv_dtype == DType::kI8 && std::ranges::all_of(config.layers, &LayerSpec::keys_end_biased);
 }
 
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
@@ -92,9 +98,7 @@ StepContext::StepContext(const ModelConfig& config, const ShardPlan& plan, int t
   partial = t.partial;
   gate_up = t.gate_up;
   activated = t.activated;
-  rope = t.rope;
-  block_rope = t.block_rope;
-  slot_rope = t.slot_rope;
+  ropes = t.ropes;
   logits = t.logits;
   gathered_logits = t.gathered_logits;
   scratch = t.scratch;

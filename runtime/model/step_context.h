@@ -36,12 +36,20 @@ struct StepSequence {
   int64_t n_logit_rows = 0;  // logits are wanted for the last so many of its tokens
 };
 
-// KvLayout::has_key_bias of a model's cache: int8 keys of a projection that has a bias.
+// KvLayout::has_key_bias of a model's cache: int8 keys of projections that all have a bias.
 bool HasKeyBias(const ModelConfig& config, DType kv_dtype);
 
 // Bytes of a StepContext's one allocation.
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
                          const KernelSizing& kernels, const StepLimits& limits);
+
+// One RoPE's rotations of a step's positions.
+struct StepRope {
+  TensorView rows;  // f32 [max_rows, head_dim]
+  // Where HasKeyBias, else empty:
+  TensorView blocks;  // f32 [max_rows, head_dim]: KeyBias::block_rope
+  TensorView slots;   // f32 [kBlockTokens, head_dim], filled once by Kernels::FillSlotRope
+};
 
 struct StepContext {
   StepContext(const ModelConfig& config, const ShardPlan& plan, int tp_rank,
@@ -61,12 +69,9 @@ struct StepContext {
                          // part of a half-layer's output, then the sum of all
   TensorView gate_up;    // products [max_rows, 2 ffn]
   TensorView activated;  // activations [max_rows, ffn]
-  TensorView rope;       // f32 [max_rows, head_dim]
-  // Where HasKeyBias, else empty:
-  TensorView block_rope;       // f32 [max_rows, head_dim]: KeyBias::block_rope
-  TensorView slot_rope;        // f32 [kBlockTokens, head_dim], filled once by Kernels::FillSlotRope
-  TensorView logits;           // f32 [max_logit_rows, padded_vocab_rows]
-  TensorView gathered_logits;  // f32 [tp_size * max_gather_rows, padded_vocab_rows]
+  std::vector<StepRope> ropes;  // by ModelConfig::ropes
+  TensorView logits;            // f32 [max_logit_rows, padded_vocab_rows]
+  TensorView gathered_logits;   // f32 [tp_size * max_gather_rows, padded_vocab_rows]
   std::span<std::byte> scratch;
 
   StepTimings timings;  // of all steps since it was last cleared; FLOP alone without `clock`

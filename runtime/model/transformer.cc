@@ -41,28 +41,37 @@ Transformer::Transformer(const ModelConfig& config, const ShardPlan& plan, const
       weights_(weights),
       kernels_(kernels),
       communicator_(communicator),
-      heads_(config, plan.rank(communicator.rank())),
-      inv_freq_(RopeInverseFrequencies(config.rope, config.head_dim)) {
+      heads_(config, plan.rank(communicator.rank())) {
   KVFOLD_CHECK(plan.tp_size() == communicator.size(), "tp_size", plan.tp_size(), "ranks",
                communicator.size());
+  for (const RopeConfig& rope : config.ropes) {
+    inv_freqs_.push_back(RopeInverseFrequencies(rope, config.head_dim));
+  }
 }
 
 void Transformer::Prepare(StepContext& context) const {
-  if (context.slot_rope.rows == 0) return;
-  kernels_.FillSlotRope(inv_freq_, reinterpret_cast<float*>(context.slot_rope.data));
+  for (size_t i = 0; i < context.ropes.size(); ++i) {
+    const TensorView slots = context.ropes[i].slots;
+    if (slots.rows == 0) continue;
+    kernels_.FillSlotRope(inv_freqs_[i], reinterpret_cast<float*>(slots.data));
+  }
 }
 
-AttentionHeads Transformer::Heads(const StepContext& context) const {
+AttentionHeads Transformer::Heads(const StepContext& context, int64_t layer) const {
   AttentionHeads heads = heads_.view();
-  if (context.slot_rope.rows > 0)
-    heads.slot_rope = reinterpret_cast<const float*>(context.slot_rope.data);
+  const SlotWeights& weights = weights_.layer(layer);
+  heads.query_norm = weights.vector(WeightSlot::kQueryNorm);
+  heads.key_norm = weights.vector(WeightSlot::kKeyNorm);
+  heads.norm_eps = static_cast<float>(config_.rms_eps);
+  const TensorView slots = RopeOf(context, layer).slots;
+  if (slots.rows > 0) heads.slot_rope = reinterpret_cast<const float*>(slots.data);
   return heads;
 }
 
 void Transformer::Forward(StepContext& context, ConstTensorView embeddings,
                           std::span<const StepSequence> sequences) const {
   BeginStep(context, embeddings, sequences);
-  for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
+  for (int64_t layer = 0; layer < config_.n_layers(); ++layer) {
     StartAttentionHalf(context, layer);
     StartFeedForwardHalf(context, layer);
   }
@@ -86,10 +95,13 @@ void Transformer::BeginStep(StepContext& context, ConstTensorView embeddings,
   KVFOLD_CHECK(static_cast<int64_t>(positions.size()) == rows, "positions", positions.size(),
                "rows", rows);
   kernels_.CopyFromHost(embeddings, context.residual.Rows(0, rows));
-  kernels_.FillRopeTable(positions, inv_freq_, context.rope.Rows(0, rows));
-  if (context.block_rope.rows > 0) {
-    for (int64_t& position : positions) position -= position % kBlockTokens;
-    kernels_.FillRopeTable(positions, inv_freq_, context.block_rope.Rows(0, rows));
+  for (size_t i = 0; i < context.ropes.size(); ++i) {
+    kernels_.FillRopeTable(positions, inv_freqs_[i], context.ropes[i].rows.Rows(0, rows));
+  }
+  for (int64_t& position : positions) position -= position % kBlockTokens;
+  for (size_t i = 0; i < context.ropes.size(); ++i) {
+    if (context.ropes[i].blocks.rows == 0) continue;
+    kernels_.FillRopeTable(positions, inv_freqs_[i], context.ropes[i].blocks.Rows(0, rows));
   }
 }
 
@@ -118,18 +130,16 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const 
     layer_rows.push_back({row, n_tokens, sequence.cache->View(*sequence.chunk, layer)});
     row += n_tokens;
   }
-  AttentionHeads heads = Heads(context);
-  heads.query_norm = weights.vector(WeightSlot::kQueryNorm);
-  heads.key_norm = weights.vector(WeightSlot::kKeyNorm);
-  heads.norm_eps = static_cast<float>(config_.rms_eps);
-  KVFOLD_CHECK(layer_rows.empty() ||
-                   layer_rows.front().view.layout->has_key_bias == (context.block_rope.rows > 0),
-               "the context's kv_dtype", DTypeName(context.limits.kv_dtype));
+  const AttentionHeads heads = Heads(context, layer);
+  const StepRope& rope = RopeOf(context, layer);
+  KVFOLD_CHECK(
+      layer_rows.empty() || layer_rows.front().view.layout->has_key_bias == (rope.blocks.rows > 0),
+      "the context's kv_dtype", DTypeName(context.limits.kv_dtype));
   KeyBias key_bias;
-  if (context.block_rope.rows > 0) {
-    key_bias = {qkv_bias + heads.n_heads * heads.head_dim, context.block_rope.Rows(0, rows)};
+  if (rope.blocks.rows > 0) {
+    key_bias = {qkv_bias + heads.n_heads * heads.head_dim, rope.blocks.Rows(0, rows)};
   }
-  kernels_.RopeAppend(qkv, context.rope.Rows(0, rows), heads, layer_rows, key_bias);
+  kernels_.RopeAppend(qkv, rope.rows.Rows(0, rows), heads, layer_rows, key_bias);
   context.timings.attention_flop += AttentionFlop(heads, layer_rows);
   Timed(context, &StepTimings::attention_s,
         [&] { kernels_.Attention(qkv, heads, layer_rows, context.scratch, attention, nullptr); });

@@ -75,8 +75,11 @@ class Transformer {
                      std::span<LargestLogit> out) const;
 
  private:
-  // This rank's heads, with what the context holds for them.
-  AttentionHeads Heads(const StepContext& context) const;
+  // This rank's heads in a layer, with what weights and context hold for them.
+  AttentionHeads Heads(const StepContext& context, int64_t layer) const;
+  const StepRope& RopeOf(const StepContext& context, int64_t layer) const {
+    return context.ropes[static_cast<size_t>(config_.layer(layer).rope)];
+  }
   // A product, its time and its arithmetic counted.
   void Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
               const float* bias, TensorView y) const;
@@ -90,7 +93,7 @@ class Transformer {
   Kernels& kernels_;
   Communicator& communicator_;
   RankHeads heads_;
-  std::vector<float> inv_freq_;
+  std::vector<std::vector<float>> inv_freqs_;  // by ModelConfig::ropes
 };
 
 }  // namespace kvfold

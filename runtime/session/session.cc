@@ -33,8 +33,7 @@ Session::Session(const ModelConfig& config, const Checkpoint& checkpoint,
       weights_(Load(config_, shard(), checkpoint, kernels, device, progress, load_s_)),
       engine_(config_, shard_plan_, weights_, kernels, communicator, device, options) {
   const RankMemory planned = PlanRank(config_, shard_plan_, communicator.rank(),
-                                      RankMemoryModel(config_, kernels, options),
-                                      options.max_tokens, options.max_chunk, options.max_sequences);
+                                      RankMemoryModel(config_, kernels, options), options.cache);
   KVFOLD_CHECK(weights_.bytes() == planned.weights_bytes &&
                    engine_.cache_bytes() == planned.cache_bytes &&
                    engine_.workspace_bytes() == planned.workspace_bytes,

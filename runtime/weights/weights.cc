@@ -118,7 +118,7 @@ Weights::Weights(const ModelConfig& config, const RankShard& shard, const Checkp
   memory_ = device.Allocate(planned);
   Arena arena(memory_);
   WeightLoader loader(config, shard, checkpoint, kernels, arena, progress, planned);
-  layers_.resize(static_cast<size_t>(config.n_layers));
+  layers_.resize(config.layers.size());
   ForEachSlot(config, [&](int64_t layer, WeightSlot slot) {
     const bool is_of_layer = slot < WeightSlot::kFinalNorm;
     loader.Load(layer, slot, is_of_layer ? layers_[static_cast<size_t>(layer)] : model_);

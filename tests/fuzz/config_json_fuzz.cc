@@ -15,19 +15,15 @@ using namespace kvfold;
 void Plan(const ModelConfig& config, int ranks) {
   const ShardPlan plan(config, ranks);
   const DenseSizing sizing(DType::kBF16);
-  EngineOptions options;
-  options.kv_dtype = DType::kBF16;
-  options.max_tokens = int64_t{1} << 40;
-  options.max_chunk = 256;
-  options.max_step_rows = 256;
+  const EngineOptions options = MakeEngineOptions({.tokens = int64_t{1} << 40, .chunk = 256},
+                                                  DType::kBF16, /*sums_in_f32=*/false);
   const MemoryModel memory = RankMemoryModel(config, sizing, options);
-  for (const RankMemory& rank :
-       PlanRanks(config, plan, memory, options.max_tokens, options.max_chunk, 1)) {
+  for (const RankMemory& rank : PlanRanks(config, plan, memory, options.cache)) {
     KVFOLD_CHECK(rank.weights_bytes > 0 && rank.cache_bytes > 0 && rank.workspace_bytes > 0 &&
                      rank.total_bytes() > 0,
                  "total_bytes", rank.total_bytes());
   }
-  LargestFittingTokens(config, plan, memory, int64_t{1} << 40, options.max_chunk, 1);
+  LargestFittingTokens(config, plan, memory, int64_t{1} << 40, options.cache);
 }
 
 }  // namespace
@@ -37,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
   fuzz::SetMappedBytes(data, size_bytes);
   fuzz::Attempt([&] {
     const ModelConfig config = ReadJsonConfig(folder.path() / "config.json", {});
-    RopeInverseFrequencies(config.rope, config.head_dim);
+    for (const RopeConfig& rope : config.ropes) RopeInverseFrequencies(rope, config.head_dim);
     for (const int ranks : {1, 3}) fuzz::Attempt([&] { Plan(config, ranks); });
   });
   return 0;

@@ -55,14 +55,13 @@ TEST(Count, OneAndSeveral) {
 
 TEST(RankTable, ColumnsLineUpAndImbalanceIsSaid) {
   ModelConfig config;
-  config.n_layers = 2;
+  config.layers.resize(2);
   config.hidden = 576;
   config.n_heads = 9;
   config.n_kv_heads = 3;
   config.head_dim = 64;
   config.ffn_dim = 1536;
   config.vocab_size = 49152;
-  config.layer_windows = {0, 0};
   const ShardPlan plan(config, 2);
   std::vector<RankMemory> memory(2);
   memory[0].weights_bytes = int64_t{1} << 40;

@@ -54,7 +54,7 @@ class GgufConfig : public testing::Test {
 TEST_F(GgufConfig, ReadsLlama) {
   const ModelConfig config = Read(Gguf("llama"));
   EXPECT_EQ(config.architecture, "llama");
-  EXPECT_EQ(config.n_layers, 2);
+  EXPECT_EQ(config.n_layers(), 2);
   EXPECT_EQ(config.hidden, 64);
   EXPECT_EQ(config.n_heads, 8);
   EXPECT_EQ(config.n_kv_heads, 2);
@@ -63,10 +63,10 @@ TEST_F(GgufConfig, ReadsLlama) {
   EXPECT_EQ(config.vocab_size, 20);
   EXPECT_EQ(config.max_positions, 512);
   EXPECT_EQ(config.rms_eps, 0.25);
-  EXPECT_EQ(config.rope.theta, 10000.0);
+  EXPECT_EQ(config.ropes.front().theta, 10000.0);
   EXPECT_TRUE(config.tie_embeddings);
-  EXPECT_FALSE(config.qkv_bias);
-  EXPECT_THAT(config.layer_windows, ElementsAre(0, 0));
+  EXPECT_FALSE(config.layer(0).qkv_bias);
+  EXPECT_THAT(config.windows(), ElementsAre(0, 0));
   EXPECT_EQ(config.bos_id, 1);
   EXPECT_THAT(config.eos_ids, ElementsAre(2));
   // Ends that only the text of a token tells, as llama.cpp knows them (control_tokens_test.cc).
@@ -77,10 +77,11 @@ TEST_F(GgufConfig, ReadsLlama) {
 }
 
 TEST_F(GgufConfig, ReadsSwitches) {
-  EXPECT_TRUE(Read(Gguf("qwen2")).qkv_bias);
-  EXPECT_TRUE(Read(Gguf("qwen3")).qk_norm);
-  EXPECT_FALSE(Read(Gguf("qwen3")).qkv_bias);
-  EXPECT_TRUE(With([](auto& w) { w.Float32Tensor("blk.0.attn_q.bias", {1}, {0}); }).qkv_bias);
+  EXPECT_TRUE(Read(Gguf("qwen2")).layer(0).qkv_bias);
+  EXPECT_TRUE(Read(Gguf("qwen3")).layer(0).qk_norm);
+  EXPECT_FALSE(Read(Gguf("qwen3")).layer(0).qkv_bias);
+  EXPECT_TRUE(
+      With([](auto& w) { w.Float32Tensor("blk.0.attn_q.bias", {1}, {0}); }).layer(0).qkv_bias);
   EXPECT_FALSE(With([](auto& w) { w.Float32Tensor("output.weight", {1}, {0}); }).tie_embeddings);
   EXPECT_EQ(With([](auto& w) {
               w.Uint32("llama.attention.key_length", 24);
@@ -88,7 +89,7 @@ TEST_F(GgufConfig, ReadsSwitches) {
               w.Uint32("llama.rope.dimension_count", 24);
             }).head_dim,
             24);
-  EXPECT_THAT(With([](auto& w) { w.Uint32("llama.attention.sliding_window", 9); }).layer_windows,
+  EXPECT_THAT(With([](auto& w) { w.Uint32("llama.attention.sliding_window", 9); }).windows(),
               ElementsAre(9, 9));
   EXPECT_EQ(With([](auto& w) {
               w.Float32Tensor("token_embd.weight", {1, 30}, std::vector<float>(30));
@@ -102,18 +103,20 @@ TEST_F(GgufConfig, ReadsSwitches) {
 }
 
 TEST_F(GgufConfig, ReadsRope) {
-  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.freq_base", 5e5f); }).rope.theta, 5e5);
+  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.freq_base", 5e5f); }).ropes.front().theta,
+            5e5);
   const RopeConfig linear = With([](auto& w) {
                               w.String("llama.rope.scaling.type", "linear");
                               w.Float32("llama.rope.scaling.factor", 4);
-                            }).rope;
+                            }).ropes.front();
   EXPECT_EQ(linear.scaling, RopeConfig::Scaling::kLinear);
   EXPECT_EQ(linear.factor, 4.0);
-  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.scale_linear", 4); }).rope, linear);
-  EXPECT_EQ(With([](auto& w) { w.String("llama.rope.scaling.type", "none"); }).rope, RopeConfig{});
+  EXPECT_EQ(With([](auto& w) { w.Float32("llama.rope.scale_linear", 4); }).ropes.front(), linear);
+  EXPECT_EQ(With([](auto& w) { w.String("llama.rope.scaling.type", "none"); }).ropes.front(),
+            RopeConfig{});
   const RopeConfig factors = With([](auto& w) {
                                w.Float32Tensor("rope_freqs.weight", {4}, {1, 1, 2, 8});
-                             }).rope;
+                             }).ropes.front();
   EXPECT_EQ(factors.scaling, RopeConfig::Scaling::kFactors);
   EXPECT_THAT(factors.freq_factors, ElementsAre(1, 1, 2, 8));
 }
@@ -216,7 +219,7 @@ TEST_F(GgufConfig, LeavesOutTokensBeyondTheVocabulary) {
 // ollama keeps GGUF files under the names of their digests.
 TEST_F(GgufConfig, IsKnownByItsContents) {
   for (const char* name : {"sha256-9f86d0", "M.GGUF", "model.bin"}) {
-    EXPECT_EQ(ReadModelConfig(folder_.Write(name, Gguf("llama").Bytes())).n_layers, 2) << name;
+    EXPECT_EQ(ReadModelConfig(folder_.Write(name, Gguf("llama").Bytes())).n_layers(), 2) << name;
   }
 }
 
@@ -246,10 +249,10 @@ TEST(Fixtures, GgufOfGgufPy) {
   EXPECT_EQ(config.n_kv_heads, 2);
   EXPECT_EQ(config.head_dim, 4);
   EXPECT_EQ(config.vocab_size, 10);
-  EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::kFactors);  // in the last file
-  EXPECT_EQ(config.rope.freq_factors.size(), 2u);
+  EXPECT_EQ(config.ropes.front().scaling, RopeConfig::Scaling::kFactors);  // in the last file
+  EXPECT_EQ(config.ropes.front().freq_factors.size(), 2u);
   EXPECT_TRUE(config.tie_embeddings);
-  EXPECT_TRUE(config.qkv_bias);
+  EXPECT_TRUE(config.layer(0).qkv_bias);
   EXPECT_THAT(config.eos_ids, ElementsAre(2, 7));
 }
 

@@ -57,7 +57,7 @@ class JsonConfig : public testing::Test {
 TEST_F(JsonConfig, ReadsLlama) {
   const ModelConfig config = Read(Base("llama"));
   EXPECT_EQ(config.architecture, "llama");
-  EXPECT_EQ(config.n_layers, 4);
+  EXPECT_EQ(config.n_layers(), 4);
   EXPECT_EQ(config.hidden, 64);
   EXPECT_EQ(config.n_heads, 8);
   EXPECT_EQ(config.n_kv_heads, 2);
@@ -66,11 +66,11 @@ TEST_F(JsonConfig, ReadsLlama) {
   EXPECT_EQ(config.vocab_size, 256);
   EXPECT_EQ(config.max_positions, 2048);
   EXPECT_EQ(config.rms_eps, 1e-5);
-  EXPECT_EQ(config.rope.theta, 20000.0);
-  EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::kNone);
+  EXPECT_EQ(config.ropes.front().theta, 20000.0);
+  EXPECT_EQ(config.ropes.front().scaling, RopeConfig::Scaling::kNone);
   EXPECT_FALSE(config.tie_embeddings);
-  EXPECT_FALSE(config.qkv_bias);
-  EXPECT_THAT(config.layer_windows, ElementsAre(0, 0, 0, 0));
+  EXPECT_FALSE(config.layer(0).qkv_bias);
+  EXPECT_THAT(config.windows(), ElementsAre(0, 0, 0, 0));
   EXPECT_EQ(config.bos_id, 1);
   EXPECT_THAT(config.eos_ids, ElementsAre(2));
   EXPECT_EQ(ReadModelConfig(folder_.path() / "config.json"), config);
@@ -78,11 +78,11 @@ TEST_F(JsonConfig, ReadsLlama) {
 
 TEST_F(JsonConfig, ReadsSwitches) {
   EXPECT_TRUE(With("llama", R"({"tie_word_embeddings": true})").tie_embeddings);
-  EXPECT_TRUE(With("qwen2", "{}").qkv_bias);
-  EXPECT_FALSE(With("qwen2", "{}").qk_norm);
+  EXPECT_TRUE(With("qwen2", "{}").layer(0).qkv_bias);
+  EXPECT_FALSE(With("qwen2", "{}").layer(0).qk_norm);
   const ModelConfig qwen3 = With("qwen3", R"({"head_dim": 24, "attention_bias": false})");
-  EXPECT_TRUE(qwen3.qk_norm);
-  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_TRUE(qwen3.layer(0).qk_norm);
+  EXPECT_FALSE(qwen3.layer(0).qkv_bias);
   EXPECT_EQ(qwen3.head_dim, 24);
   EXPECT_EQ(With("llama", R"({"head_dim": 24})").head_dim, 24);
   EXPECT_EQ(With("llama", R"({"head_dim": null})").head_dim, 8);
@@ -97,30 +97,32 @@ TEST_F(JsonConfig, ReadsSwitches) {
 // Both spellings, and both names of the type.
 TEST_F(JsonConfig, ReadsRope) {
   const RopeConfig linear =
-      With("llama", R"({"rope_scaling": {"type": "linear", "factor": 4}})").rope;
+      With("llama", R"({"rope_scaling": {"type": "linear", "factor": 4}})").ropes.front();
   EXPECT_EQ(linear.scaling, RopeConfig::Scaling::kLinear);
   EXPECT_EQ(linear.factor, 4.0);
   EXPECT_EQ(linear.theta, 20000.0);
   json config = Base("llama");
   config.erase("rope_theta");
-  EXPECT_EQ(Read(config).rope.theta, 10000.0);
+  EXPECT_EQ(Read(config).ropes.front().theta, 10000.0);
   config["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 4}, {"rope_theta", 20000}};
-  EXPECT_EQ(Read(config).rope, linear);
+  EXPECT_EQ(Read(config).ropes.front(), linear);
 
   const std::string settings = R"("factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0)";
   const RopeConfig llama3 =
       With("llama", R"({"rope_scaling": {"rope_type": "llama3", )" + settings +
                         R"(, "original_max_position_embeddings": 64}})")
-          .rope;
+          .ropes.front();
   EXPECT_EQ(llama3.scaling, RopeConfig::Scaling::kLlama3);
   EXPECT_EQ(llama3.factor, 8.0);
   EXPECT_EQ(llama3.low_freq_factor, 1.0);
   EXPECT_EQ(llama3.high_freq_factor, 4.0);
   EXPECT_EQ(llama3.original_max_positions, 64);
   const RopeConfig by_default =
-      With("llama", R"({"rope_parameters": {"rope_type": "llama3", )" + settings + "}}").rope;
+      With("llama", R"({"rope_parameters": {"rope_type": "llama3", )" + settings + "}}")
+          .ropes.front();
   EXPECT_EQ(by_default.original_max_positions, 2048);
-  EXPECT_EQ(With("llama", R"({"rope_parameters": {"rope_type": "default"}})").rope.theta, 20000.0);
+  EXPECT_EQ(With("llama", R"({"rope_parameters": {"rope_type": "default"}})").ropes.front().theta,
+            20000.0);
 }
 
 TEST_F(JsonConfig, RefusesRope) {
@@ -152,16 +154,15 @@ TEST_F(JsonConfig, RefusesRope) {
 }
 
 TEST_F(JsonConfig, WindowsOfMistral) {
-  EXPECT_THAT(With("mistral", "{}").layer_windows, Each(0));
-  EXPECT_THAT(With("mistral", R"({"sliding_window": 9})").layer_windows, ElementsAre(9, 9, 9, 9));
+  EXPECT_THAT(With("mistral", "{}").windows(), Each(0));
+  EXPECT_THAT(With("mistral", R"({"sliding_window": 9})").windows(), ElementsAre(9, 9, 9, 9));
   // transformers' Mistral has no such switch.
-  EXPECT_THAT(
-      With("mistral", R"({"sliding_window": 9, "use_sliding_window": false})").layer_windows,
-      Each(9));
-  EXPECT_THAT(With("mistral", R"({"use_sliding_window": false})").layer_windows, Each(0));
+  EXPECT_THAT(With("mistral", R"({"sliding_window": 9, "use_sliding_window": false})").windows(),
+              Each(9));
+  EXPECT_THAT(With("mistral", R"({"use_sliding_window": false})").windows(), Each(0));
   json config = Base("mistral");
   config.erase("sliding_window");  // transformers' default
-  EXPECT_THAT(Read(config).layer_windows, Each(4096));
+  EXPECT_THAT(Read(config).windows(), Each(4096));
   EXPECT_THAT(Error("mistral", R"({"sliding_window": 0})"), HasSubstr("sliding_window is 0"));
   EXPECT_THAT(Error("mistral", R"({"sliding_window": -1})"), HasSubstr("sliding_window is -1"));
   EXPECT_THAT(Error("mistral", R"({"sliding_window": 9, "layer_types":
@@ -173,7 +174,7 @@ TEST_F(JsonConfig, WindowsOfMistral) {
 TEST_F(JsonConfig, Qwen3SlidesAsQwen2AndStatesItsHeadDim) {
   EXPECT_THAT(With("qwen3", R"({"head_dim": 8, "use_sliding_window": true, "sliding_window": 9,
                                 "max_window_layers": 1})")
-                  .layer_windows,
+                  .windows(),
               ElementsAre(0, 9, 9, 9));
   // transformers would take 128 for it.
   EXPECT_THAT(Error("qwen3", "{}"), HasSubstr("head_dim"));
@@ -182,21 +183,20 @@ TEST_F(JsonConfig, Qwen3SlidesAsQwen2AndStatesItsHeadDim) {
 }
 
 TEST_F(JsonConfig, WindowsOfQwen2) {
-  EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1})").layer_windows,
-              Each(0));
+  EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1})").windows(), Each(0));
   EXPECT_THAT(With("qwen2", R"({"sliding_window": 9, "max_window_layers": 1,
                                 "use_sliding_window": false})")
-                  .layer_windows,
+                  .windows(),
               Each(0));
   const std::string slides = R"("use_sliding_window": true, "sliding_window": 9)";
-  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 1})").layer_windows,
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 1})").windows(),
               ElementsAre(0, 9, 9, 9));
-  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 4})").layer_windows, Each(0));
-  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 0})").layer_windows, Each(9));
-  EXPECT_THAT(With("qwen2", "{" + slides + "}").layer_windows, Each(0));  // from layer 28
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 4})").windows(), Each(0));
+  EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 0})").windows(), Each(9));
+  EXPECT_THAT(With("qwen2", "{" + slides + "}").windows(), Each(0));  // from layer 28
   EXPECT_THAT(With("qwen2", "{" + slides + R"(, "max_window_layers": 0, "layer_types":
       ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]})")
-                  .layer_windows,
+                  .windows(),
               ElementsAre(9, 0, 0, 9));
   EXPECT_THAT(Error("qwen2", R"({"layer_types": ["full_attention"]})"),
               HasSubstr("one entry for each of 4 layers"));
@@ -417,7 +417,7 @@ TEST_F(JsonConfig, RefusesFilesThatAreNone) {
 // The published shapes: https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct and its like.
 TEST(ShippedConfigs, AreWhatWasPublished) {
   const ModelConfig small = ReadModelConfig(ResolveModel("llama-3.1-8b"));
-  EXPECT_EQ(small.n_layers, 32);
+  EXPECT_EQ(small.n_layers(), 32);
   EXPECT_EQ(small.hidden, 4096);
   EXPECT_EQ(small.n_heads, 32);
   EXPECT_EQ(small.n_kv_heads, 8);
@@ -425,23 +425,23 @@ TEST(ShippedConfigs, AreWhatWasPublished) {
   EXPECT_EQ(small.ffn_dim, 14336);
   EXPECT_EQ(small.vocab_size, 128256);
   EXPECT_EQ(small.max_positions, 131072);
-  EXPECT_EQ(small.rope.scaling, RopeConfig::Scaling::kLlama3);
-  EXPECT_EQ(small.rope.original_max_positions, 8192);
+  EXPECT_EQ(small.ropes.front().scaling, RopeConfig::Scaling::kLlama3);
+  EXPECT_EQ(small.ropes.front().original_max_positions, 8192);
   const ModelConfig large = ReadModelConfig(ResolveModel("Llama-3.1-70B"));
-  EXPECT_EQ(large.n_layers, 80);
+  EXPECT_EQ(large.n_layers(), 80);
   EXPECT_EQ(large.hidden, 8192);
   EXPECT_EQ(large.n_heads, 64);
   EXPECT_EQ(large.n_kv_heads, 8);
   EXPECT_EQ(large.ffn_dim, 28672);
   const ModelConfig qwen = ReadModelConfig(ResolveModel("QWEN2.5-7B"));
-  EXPECT_EQ(qwen.n_layers, 28);
+  EXPECT_EQ(qwen.n_layers(), 28);
   EXPECT_EQ(qwen.hidden, 3584);
   EXPECT_EQ(qwen.n_heads, 28);
   EXPECT_EQ(qwen.n_kv_heads, 4);
   EXPECT_EQ(qwen.ffn_dim, 18944);
   EXPECT_EQ(qwen.vocab_size, 152064);
-  EXPECT_TRUE(qwen.qkv_bias);
-  EXPECT_THAT(qwen.layer_windows, Each(0));
+  EXPECT_TRUE(qwen.layer(0).qkv_bias);
+  EXPECT_THAT(qwen.windows(), Each(0));
 }
 
 TEST(ShippedConfigs, AreFoundInOrder) {

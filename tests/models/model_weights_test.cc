@@ -23,7 +23,7 @@ using testing::Not;
 ModelConfig Config(bool tied = false) {
   ModelConfig config;
   config.architecture = "llama";
-  config.n_layers = 2;
+  config.layers.resize(2);
   config.hidden = 4;
   config.n_heads = 2;
   config.n_kv_heads = 1;
@@ -32,7 +32,6 @@ ModelConfig Config(bool tied = false) {
   config.vocab_size = 8;
   config.max_positions = 16;
   config.tie_embeddings = tied;
-  config.layer_windows = {0, 0};
   return config;
 }
 
@@ -219,7 +218,7 @@ TEST_F(ModelWeights, MissingOnesAreListedAtOnce) {
 
 TEST_F(ModelWeights, LayersBeyondTheConfigAreLeftAlone) {
   ModelConfig four = Config();
-  four.n_layers = 4;
+  four.layers.resize(4);
   SafetensorsWriter writer;
   writer.Model(four, Same);
   folder_.Write("model.safetensors", writer.Bytes());
@@ -290,7 +289,7 @@ GgufWriter Gguf(const std::string& left_out = "") {
 // One rule for both formats, in each format's own names.
 TEST_F(ModelWeights, OfGgufAreJudgedAlike) {
   ModelConfig config = Config();
-  config.n_layers = 1;
+  config.layers.resize(1);
   const auto error = [&](const GgufWriter& writer, const ConfigOptions& options = {}) {
     return ErrorOf(
         [&] { OpenModelWeights(folder_.Write("m.gguf", writer.Bytes()), config, options); });

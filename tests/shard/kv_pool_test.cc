@@ -47,7 +47,7 @@ TEST(BlocksForTest, IsTheMostThatSequencesCanHold) {
       std::vector<int64_t> best = of_one;  // by tokens, of one sequence, then two, three
       for (int64_t sequences = 1; sequences <= 3; ++sequences) {
         for (int64_t t = 0; t <= kMaxTokens; ++t) {
-          ASSERT_EQ(KvPool::BlocksFor(layout, t, chunk, sequences)[0], best[t])
+          ASSERT_EQ(KvPool::BlocksFor(layout, {t, chunk, sequences})[0], best[t])
               << "tokens " << t << " window " << window << " chunk " << chunk << " sequences "
               << sequences;
         }
@@ -65,17 +65,17 @@ TEST(BlocksForTest, IsTheMostThatSequencesCanHold) {
 
 TEST(BlocksForTest, EdgesAndLargeNumbers) {
   const KvLayout layout = PoolLayout(128);
-  EXPECT_THAT(KvPool::BlocksFor(layout, 0, 256, 4), ElementsAre(0, 0));
-  EXPECT_THAT(KvPool::BlocksFor(layout, 1, 256, 4), ElementsAre(1, 1));
-  EXPECT_THAT(KvPool::BlocksFor(layout, 131072, 256, 1), ElementsAre(1024, 4));
-  EXPECT_THAT(KvPool::BlocksFor(layout, 131072, 1, 1), ElementsAre(1024, 2));
+  EXPECT_THAT(KvPool::BlocksFor(layout, {0, 256, 4}), ElementsAre(0, 0));
+  EXPECT_THAT(KvPool::BlocksFor(layout, {1, 256, 4}), ElementsAre(1, 1));
+  EXPECT_THAT(KvPool::BlocksFor(layout, {131072, 256, 1}), ElementsAre(1024, 4));
+  EXPECT_THAT(KvPool::BlocksFor(layout, {131072, 1, 1}), ElementsAre(1024, 2));
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  EXPECT_THAT(KvPool::BlocksFor(layout, kMost, kMost, 1),
+  EXPECT_THAT(KvPool::BlocksFor(layout, {kMost, kMost, 1}),
               ElementsAre(kMost / 128 + 1, testing::Gt(0)));
-  EXPECT_THAT(KvPool::BlocksFor(layout, kMost, 1, kMost), ElementsAre(kMost, kMost));
-  EXPECT_THROW(KvPool::BlocksFor(layout, -1, 1, 1), std::logic_error);
-  EXPECT_THROW(KvPool::BlocksFor(layout, 1, -1, 1), std::logic_error);
-  EXPECT_THROW(KvPool::BlocksFor(layout, 1, 1, 0), std::logic_error);
+  EXPECT_THAT(KvPool::BlocksFor(layout, {kMost, 1, kMost}), ElementsAre(kMost, kMost));
+  EXPECT_THROW(KvPool::BlocksFor(layout, {-1, 1, 1}), std::logic_error);
+  EXPECT_THROW(KvPool::BlocksFor(layout, {1, -1, 1}), std::logic_error);
+  EXPECT_THROW(KvPool::BlocksFor(layout, {1, 1, 0}), std::logic_error);
 }
 
 // The bound holds for real caches: nothing is refused, and the group that sees all ends without a
@@ -85,7 +85,7 @@ TEST(BlocksForTest, IsEnoughForAFold) {
   for (const int64_t chunk : {1, 7, 100, 128, 200}) {
     for (const int64_t tokens : {1, 128, 129, 700}) {
       const KvLayout layout = PoolLayout(150);
-      KvPool pool(device, layout, KvPool::BlocksFor(layout, tokens, chunk, 1));
+      KvPool pool(device, layout, KvPool::BlocksFor(layout, {tokens, chunk, 1}));
       KvCache cache(pool);
       while (cache.length() < tokens) {
         ASSERT_NO_THROW(cache.Commit(cache.Begin(std::min(chunk, tokens - cache.length()))));

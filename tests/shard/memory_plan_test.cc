@@ -17,29 +17,27 @@ constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 // The shapes of Llama-3.1-70B.
 ModelConfig Llama70B() {
   ModelConfig config;
-  config.n_layers = 80;
+  config.layers.resize(80);
   config.hidden = 8192;
   config.n_heads = 64;
   config.n_kv_heads = 8;
   config.head_dim = 128;
   config.ffn_dim = 28672;
   config.vocab_size = 128256;
-  config.layer_windows.assign(80, 0);
   return config;
 }
 
 // Nine heads over three, a bias, and sizes that are no multiples of anything.
 ModelConfig Odd() {
   ModelConfig config;
-  config.n_layers = 3;
+  config.layers.resize(3, {.qkv_bias = true});
+  config.layers[1].window = 200;
   config.hidden = 90;
   config.n_heads = 9;
   config.n_kv_heads = 3;
   config.head_dim = 10;
   config.ffn_dim = 100;
   config.vocab_size = 130;
-  config.qkv_bias = true;
-  config.layer_windows = {0, 200, 0};
   return config;
 }
 
@@ -48,7 +46,7 @@ MemoryModel Bf16Model(const ModelConfig& config) {
           .workspace_bytes = [](const ShardPlan&, int) { return int64_t{1} << 30; },
           .kv_layout =
               [config](const RankShard& shard) {
-                return KvLayout{GroupLayers(config.layer_windows), shard.kv_heads.size(),
+                return KvLayout{GroupLayers(config.windows()), shard.kv_heads.size(),
                                 config.head_dim, DType::kBF16, 2};
               },
           .reserved_bytes = 600 * (int64_t{1} << 20)};
@@ -71,7 +69,7 @@ TEST(MemoryPlanTest, ShapesOfLlama70BOnEightRanks) {
 TEST(MemoryPlanTest, Llama70BWith128KTokensOnEightRanks) {
   const ModelConfig config = Llama70B();
   const std::vector<RankMemory> ranks =
-      PlanRanks(config, ShardPlan(config, 8), Bf16Model(config), 131072, 256, 1);
+      PlanRanks(config, ShardPlan(config, 8), Bf16Model(config), {131072, 256, 1});
   ASSERT_EQ(ranks.size(), 8u);
   // By hand. A layer: 1280 x 8192 + 8192 x 1024 + 7168 x 8192 + 8192 x 3584 = 106,954,752 elements
   // of 2 bytes; 80 layers are 17,112,760,320 bytes. The vocabulary: 16064 x 8192 x 2 = 263,192,576.
@@ -108,7 +106,7 @@ TEST(MemoryPlanTest, EveryAllocationIsRoundedUpTo64Bytes) {
   EXPECT_EQ(RankWeightsBytes(config, plan.rank(2), never_empty),
             3 * 64 * (282 + 169 + 2 * 6 + 4) + 64 * (6 + 12));
   ModelConfig without_bias = config;
-  without_bias.qkv_bias = false;
+  for (LayerSpec& spec : without_bias.layers) spec.qkv_bias = false;
   EXPECT_EQ(RankWeightsBytes(without_bias, plan.rank(1), packed_bytes),
             3 * (layer - 64 * 4) + 64 * (6 + 360));
 }
@@ -120,9 +118,9 @@ TEST(MemoryPlanTest, PlannedCacheIsWhatAPoolAllocates) {
   for (const int n_ranks : {1, 2, 5, 9}) {
     const ShardPlan plan(config, n_ranks);
     for (int rank = 0; rank < n_ranks; ++rank) {
-      const RankMemory memory = PlanRank(config, plan, rank, model, 1000, 33, 3);
+      const RankMemory memory = PlanRank(config, plan, rank, model, {1000, 33, 3});
       const KvLayout layout = model.kv_layout(plan.rank(rank));
-      const KvPool pool(device, layout, KvPool::BlocksFor(layout, 1000, 33, 3));
+      const KvPool pool(device, layout, KvPool::BlocksFor(layout, {1000, 33, 3}));
       EXPECT_EQ(memory.cache_bytes, pool.allocated_bytes());
       EXPECT_EQ(memory.cache_bytes, device.allocated_bytes());
     }
@@ -138,13 +136,13 @@ TEST(MemoryPlanTest, LargestFittingTokensIsTheBoundary) {
         const auto largest_total = [&](int64_t tokens) {
           int64_t most = 0;
           for (const RankMemory& rank :
-               PlanRanks(config, plan, model, tokens, 256, max_sequences)) {
+               PlanRanks(config, plan, model, {tokens, 256, max_sequences})) {
             most = std::max(most, rank.total_bytes());
           }
           return most;
         };
         const auto tokens_in = [&](int64_t device_bytes) {
-          return LargestFittingTokens(config, plan, model, device_bytes, 256, max_sequences);
+          return LargestFittingTokens(config, plan, model, device_bytes, {0, 256, max_sequences});
         };
         for (const int64_t tokens : {0, 1, 127, 128, 129, 5000, 131072}) {
           const int64_t bytes = largest_total(tokens);
@@ -163,10 +161,10 @@ TEST(MemoryPlanTest, LargestFittingTokensIsTheBoundary) {
 
 TEST(MemoryPlanTest, SlidingLayersAloneFitAnyLength) {
   ModelConfig config = Odd();
-  config.layer_windows = {200, 200, 200};
+  for (LayerSpec& layer : config.layers) layer.window = 200;
   const ShardPlan plan(config, 2);
   const MemoryModel model = Bf16Model(config);
-  EXPECT_EQ(LargestFittingTokens(config, plan, model, int64_t{8} << 30, 256, 1), kMost);
+  EXPECT_EQ(LargestFittingTokens(config, plan, model, int64_t{8} << 30, {0, 256, 1}), kMost);
 }
 
 TEST(MemoryPlanTest, SmallestFittingRanks) {
@@ -174,10 +172,10 @@ TEST(MemoryPlanTest, SmallestFittingRanks) {
   const MemoryModel model = Bf16Model(config);
   constexpr int64_t kGiB = int64_t{1} << 30;
   const auto smallest = [&](int64_t device_bytes, int64_t tokens) {
-    return SmallestFittingRanks(config, model, device_bytes, tokens, 256, 1);
+    return SmallestFittingRanks(config, model, device_bytes, {tokens, 256, 1});
   };
   const auto fits = [&](int n_ranks, int64_t device_bytes, int64_t tokens) {
-    const auto ranks = PlanRanks(config, ShardPlan(config, n_ranks), model, tokens, 256, 1);
+    const auto ranks = PlanRanks(config, ShardPlan(config, n_ranks), model, {tokens, 256, 1});
     return std::all_of(ranks.begin(), ranks.end(),
                        [&](const RankMemory& rank) { return rank.total_bytes() <= device_bytes; });
   };

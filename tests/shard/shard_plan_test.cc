@@ -19,7 +19,7 @@ using testing::HasSubstr;
 ModelConfig Config(int64_t n_heads, int64_t n_kv_heads, int64_t ffn_dim = 1536,
                    int64_t vocab_size = 49152) {
   ModelConfig config;
-  config.n_layers = 2;
+  config.layers.resize(2);
   config.hidden = n_heads * 64;
   config.n_heads = n_heads;
   config.n_kv_heads = n_kv_heads;

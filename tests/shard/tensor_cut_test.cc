@@ -16,14 +16,13 @@ using testing::Ge;
 
 ModelConfig SmallConfig(bool qkv_bias, bool tie_embeddings) {
   ModelConfig config;
-  config.n_layers = 2;
+  config.layers.resize(2, {.qkv_bias = qkv_bias});
   config.hidden = 30;
   config.n_heads = 6;
   config.n_kv_heads = 3;
   config.head_dim = 4;
   config.ffn_dim = 150;
   config.vocab_size = 200;
-  config.qkv_bias = qkv_bias;
   config.tie_embeddings = tie_embeddings;
   return config;
 }
@@ -32,7 +31,7 @@ std::vector<ModelConfig> Configs() {
   std::vector<ModelConfig> configs = {SmallConfig(false, false), SmallConfig(true, false),
                                       SmallConfig(false, true), SmallConfig(true, true)};
   configs.push_back(configs.front());
-  configs.back().qk_norm = true;
+  configs.back().layers.back().qk_norm = true;
   return configs;
 }
 
@@ -46,9 +45,10 @@ TEST(TensorTableTest, EveryTensorHasTwoNamesOfItsOwn) {
       EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
       EXPECT_TRUE(names.insert(NameInGguf(tensor.name)).second) << NameInGguf(tensor.name);
     }
-    const size_t of_layer = 9 + (config.qkv_bias ? 3 : 0) + (config.qk_norm ? 2 : 0);
-    const size_t of_model = config.tie_embeddings ? 2 : 3;
-    EXPECT_EQ(names.size(), 2 * (2 * of_layer + of_model));
+    size_t expected = config.tie_embeddings ? 2 : 3;
+    for (const LayerSpec& layer : config.layers)
+      expected += 9 + (layer.qkv_bias ? 3 : 0) + (layer.qk_norm ? 2 : 0);
+    EXPECT_EQ(names.size(), 2 * expected);
   }
 }
 

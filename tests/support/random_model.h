@@ -22,13 +22,26 @@ inline int64_t Draw(std::mt19937_64& random, int64_t least, int64_t most) {
   return least + static_cast<int64_t>(random() % static_cast<uint64_t>(most - least + 1));
 }
 
+template <typename T>
+void SetEvery(ModelConfig& config, T LayerSpec::*member, T value) {
+  for (LayerSpec& layer : config.layers) layer.*member = value;
+}
+
+// As many layers as windows, otherwise like the first.
+inline void SetWindows(ModelConfig& config, const std::vector<int64_t>& windows) {
+  config.layers.assign(windows.size(), config.layers.front());
+  for (size_t layer = 0; layer < windows.size(); ++layer)
+    config.layers[layer].window = windows[layer];
+}
+
 // Shapes that divide badly: widths that are no multiple of 64, heads shared by groups of any size,
-// windows that differ by layer, every kind of RoPE, tied or not, biased or not.
+// layers that differ in window, RoPE, bias and norms, every kind of RoPE, tied or not. The first
+// layer has every feature that any has.
 inline ModelConfig RandomConfig(uint64_t seed) {
   std::mt19937_64 random(seed * 7919 + 1);
   ModelConfig config;
   config.architecture = "llama";
-  config.n_layers = Draw(random, 1, 4);
+  config.layers.resize(static_cast<size_t>(Draw(random, 1, 4)));
   config.n_kv_heads = Draw(random, 1, 4);
   config.n_heads = config.n_kv_heads * Draw(random, 1, 3);
   config.head_dim = 2 * Draw(random, 3, 24);
@@ -38,11 +51,10 @@ inline ModelConfig RandomConfig(uint64_t seed) {
   config.max_positions = 4096;
   config.rms_eps = random() % 2 == 0 ? 1e-5 : 1e-3;
   config.tie_embeddings = random() % 2 == 0;
-  config.qkv_bias = random() % 2 == 0;
+  SetEvery(config, &LayerSpec::qkv_bias, random() % 2 == 0);
   const int64_t windows[] = {0, Draw(random, 1, 20), Draw(random, 21, 140)};
-  for (int64_t layer = 0; layer < config.n_layers; ++layer)
-    config.layer_windows.push_back(windows[random() % 3]);
-  RopeConfig& rope = config.rope;
+  for (LayerSpec& layer : config.layers) layer.window = windows[random() % 3];
+  RopeConfig& rope = config.ropes.front();
   rope.theta = random() % 2 == 0 ? 10000.0 : 500000.0;
   rope.scaling = static_cast<RopeConfig::Scaling>(random() % 4);
   if (rope.scaling == RopeConfig::Scaling::kLinear) rope.factor = 3.0;
@@ -54,19 +66,29 @@ inline ModelConfig RandomConfig(uint64_t seed) {
     for (int64_t i = 0; i < config.head_dim / 2; ++i)
       rope.freq_factors.push_back(1.0f + static_cast<float>(random() % 100) / 25.0f);
   }
-  config.qk_norm = random() % 2 == 0;
+  SetEvery(config, &LayerSpec::qk_norm, random() % 2 == 0);
+  config.ropes.push_back({.theta = 300.0});
+  for (size_t layer = 1; layer < config.layers.size(); ++layer) {
+    LayerSpec& spec = config.layers[layer];
+    if (random() % 4 == 0) spec.rope = 1;
+    if (random() % 4 == 0) spec.qkv_bias = false;
+    if (random() % 4 == 0) spec.qk_norm = false;
+  }
   return config;
 }
 
 // One line that names a config where a test of it fails.
 inline std::string Describe(const ModelConfig& c) {
-  std::string windows;
-  for (const int64_t window : c.layer_windows) windows += fmt::format(" {}", window);
+  std::string layers;
+  for (const LayerSpec& layer : c.layers) {
+    layers +=
+        fmt::format(" [window {}, rope {}{}{}]", layer.window, layer.rope,
+                    layer.qkv_bias ? ", biased" : "", layer.qk_norm ? ", q and k normed" : "");
+  }
   return fmt::format(
-      "layers {} (windows{}), hidden {}, heads {}/{} of {}, ffn {}, vocab {}, rope {}, tied {}, "
-      "bias {}, q and k normed {}",
-      c.n_layers, windows, c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
-      static_cast<int>(c.rope.scaling), c.tie_embeddings, c.qkv_bias, c.qk_norm);
+      "layers{}, hidden {}, heads {}/{} of {}, ffn {}, vocab {}, first rope {}, tied {}", layers,
+      c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
+      static_cast<int>(c.ropes.front().scaling), c.tie_embeddings);
 }
 
 inline std::vector<TokenId> RandomTokens(const ModelConfig& config, int64_t n, uint64_t seed) {

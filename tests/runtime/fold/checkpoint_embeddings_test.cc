@@ -15,8 +15,7 @@ using testing::HasSubstr;
 
 ModelConfig SmallConfig() {
   ModelConfig config = RandomConfig(4);
-  config.n_layers = 1;
-  config.layer_windows = {0};
+  SetWindows(config, {0});
   return config;
 }
 

@@ -57,8 +57,9 @@ struct Folded {
 class SchedulerTest : public testing::Test {
  protected:
   SchedulerTest() {
-    config_.layer_windows.assign(static_cast<size_t>(config_.n_layers), 0);
-    config_.qk_norm = false;  // this model's greedy text is known to hold what the tests look for
+    SetWindows(config_, std::vector<int64_t>(config_.layers.size(), 0));
+    // This model's greedy text is known to hold what the tests look for.
+    SetEvery(config_, &LayerSpec::qk_norm, false);
     config_.vocab_size = tokenizer_.vocab_size();
     checkpoint_ = std::make_unique<RandomCheckpoint>(config_, 6);
   }

@@ -34,8 +34,7 @@ class CountingEmbeddings : public EmbeddingSource {
 class SequenceTest : public testing::Test {
  protected:
   SequenceTest() {
-    config_.n_layers = 2;
-    config_.layer_windows = {0, 0};
+    SetWindows(config_, {0, 0});
     checkpoint_.emplace(config_, 6);
   }
   void Run(const std::function<void(LocalRank&)>& body, int64_t max_sequences = 3) {

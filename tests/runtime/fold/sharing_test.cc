@@ -28,10 +28,9 @@ using Outcomes = std::map<std::string, Outcome>;
 class SharingTest : public testing::Test {
  protected:
   SharingTest() {
-    config_.n_layers = 3;
     config_.n_heads = 6;
     config_.n_kv_heads = 3;
-    config_.layer_windows = {0, 50, 9};
+    SetWindows(config_, {0, 50, 9});
     config_.vocab_size = 97;
     checkpoint_ = std::make_unique<RandomCheckpoint>(config_, 8);
   }

@@ -20,7 +20,7 @@ class HandMadeRank {
       : rank_(rank),
         layout_(RankKvLayout(rank.config, rank.plan.rank(rank.communicator.rank()), rank.kernels,
                              kv_dtype)),
-        pool_(rank.device, layout_, KvPool::BlocksFor(layout_, 900, kChunk, 3)),
+        pool_(rank.device, layout_, KvPool::BlocksFor(layout_, {900, kChunk, 3})),
         context_(rank.config, rank.plan, rank.communicator.rank(), rank.kernels, rank.device,
                  {.max_rows = kChunk,
                   .max_sequences = 1,
@@ -72,10 +72,9 @@ class ForkTest : public testing::TestWithParam<std::tuple<DType, int, int64_t>> 
 TEST_P(ForkTest, ParentAndChildGoOnAsIfAlone) {
   const auto [kv_dtype, tp_size, prefix_tokens] = GetParam();
   ModelConfig config = RandomConfig(5);
-  config.n_layers = 3;
   config.n_heads = 6;
   config.n_kv_heads = 2;
-  config.layer_windows = {0, 50, 0};
+  SetWindows(config, {0, 50, 0});
   const RandomCheckpoint checkpoint(config, 5);
   SCOPED_TRACE(Describe(config));
   const auto prefix = RandomTokens(config, prefix_tokens, 1);

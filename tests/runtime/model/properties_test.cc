@@ -121,13 +121,14 @@ TEST_P(PropertiesTest, RoundedCachesAreAsCloseAsTheirRounding) {
 TEST_P(PropertiesTest, LargeBiasesOfKeysCostAnInt8CacheNothing) {
   const uint64_t seed = GetParam();
   ModelConfig config = RandomConfig(seed);
-  config.qkv_bias = true;
+  SetEvery(config, &LayerSpec::qkv_bias, true);
+  SetEvery(config, &LayerSpec::qk_norm, config.layer(0).qk_norm);
   SCOPED_TRACE(fmt::format("seed {}: {}", seed, Describe(config)));
   const std::vector<TokenId> tokens = RandomTokens(config, 300, seed);
   const int64_t head_dim = config.head_dim;
   const auto error = [&](float bias) {
     RandomCheckpoint checkpoint(config, seed);
-    for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    for (int64_t layer = 0; layer < config.n_layers(); ++layer) {
       const std::string part = fmt::format("model.layers.{}.self_attn.", layer);
       for (const int64_t dim : {head_dim / 2 - 1, head_dim - 1}) {
         for (int64_t head = 0; head < config.n_kv_heads; ++head)
@@ -181,10 +182,8 @@ TEST_P(PropertiesTest, EveryRankAllocatesWhatIsPlanned) {
             [&](LocalRank& rank) {
               const EngineOptions& options = rank.engine.options();
               const MemoryModel model = RankMemoryModel(rank.config, rank.kernels, options);
-              const RankMemory planned =
-                  PlanRanks(rank.config, rank.plan, model, options.max_tokens, options.max_chunk,
-                            options.max_sequences)
-                      .at(static_cast<size_t>(rank.communicator.rank()));
+              const RankMemory planned = PlanRanks(rank.config, rank.plan, model, options.cache)
+                                             .at(static_cast<size_t>(rank.communicator.rank()));
               const std::lock_guard lock(mutex);
               ++ranks_seen;
               EXPECT_EQ(planned.weights_bytes, rank.weights.bytes());
@@ -206,12 +205,11 @@ INSTANTIATE_TEST_SUITE_P(Seeds, PropertiesTest, testing::Range(uint64_t{1}, uint
 // stay those of one pass, which drops none.
 TEST(SlidingWindowTest, StaysRightOverManyWindows) {
   ModelConfig config = RandomConfig(7);
-  config.n_layers = 3;
   constexpr int64_t kTokens = 900;
   const std::vector<TokenId> tokens = RandomTokens(config, kTokens, 7);
   for (const std::vector<int64_t>& windows :
        {std::vector<int64_t>{16, 16, 16}, {1, 128, 129}, {130, 0, 20}}) {
-    config.layer_windows = windows;
+    SetWindows(config, windows);
     const RandomCheckpoint checkpoint(config, 7);
     SCOPED_TRACE(Describe(config));
     const std::vector<float> full = Logits(config, checkpoint, tokens, {.chunk = kTokens});
@@ -230,7 +228,7 @@ TEST(SlidingWindowTest, StaysRightOverManyWindows) {
 // goes through a pool that could not hold it.
 TEST(SlidingWindowTest, CacheDoesNotGrowWithTheText) {
   ModelConfig config = RandomConfig(7);
-  config.layer_windows.assign(static_cast<size_t>(config.n_layers), 32);
+  SetEvery(config, &LayerSpec::window, int64_t{32});
   const RandomCheckpoint checkpoint(config, 7);
   int64_t bytes[2] = {};
   for (const int64_t n_tokens : {600, 1200}) {

@@ -40,7 +40,7 @@ class Step {
   }
   // Halves 0 and 1 are layer 0's; what is beyond the last layer, or before the first, is none.
   void RunHalf(int64_t half) {
-    if (half < 0 || half >= 2 * rank_.config.n_layers) return;
+    if (half < 0 || half >= 2 * rank_.config.n_layers()) return;
     if (half % 2 == 0) transformer_.StartAttentionHalf(context_, half / 2);
     if (half % 2 == 1) transformer_.StartFeedForwardHalf(context_, half / 2);
   }
@@ -54,7 +54,7 @@ class Step {
   }
   std::vector<float> Run(KvCache& cache, std::span<const TokenId> tokens) {
     Begin(cache, tokens);
-    for (int64_t half = 0; half < 2 * rank_.config.n_layers; ++half) RunHalf(half);
+    for (int64_t half = 0; half < 2 * rank_.config.n_layers(); ++half) RunHalf(half);
     return Finish();
   }
 
@@ -70,7 +70,7 @@ class Step {
 void RunBothWays(LocalRank& rank, int64_t lag, bool same_sequence) {
   const KvLayout layout = RankKvLayout(rank.config, rank.plan.rank(rank.communicator.rank()),
                                        rank.kernels, DType::kF32);
-  KvPool pool(rank.device, layout, KvPool::BlocksFor(layout, 8 * kChunk, 2 * kChunk, 4));
+  KvPool pool(rank.device, layout, KvPool::BlocksFor(layout, {8 * kChunk, 2 * kChunk, 4}));
   const Transformer transformer(rank.config, rank.plan, rank.weights, rank.kernels,
                                 rank.communicator);
   const std::vector<TokenId> tokens = RandomTokens(rank.config, 2 * kChunk - 3, 5);
@@ -85,7 +85,7 @@ void RunBothWays(LocalRank& rank, int64_t lag, bool same_sequence) {
   KvCache cache(pool), other(pool);
   a.Begin(cache, first);
   b.Begin(same_sequence ? cache : other, second);
-  for (int64_t half = 0; half < 2 * rank.config.n_layers + lag; ++half) {
+  for (int64_t half = 0; half < 2 * rank.config.n_layers() + lag; ++half) {
     a.RunHalf(half);
     b.RunHalf(half - lag);
   }

@@ -30,18 +30,19 @@ RopeConfig::Scaling ScalingOf(const std::string& name) {
 
 void SetField(ModelConfig& config, const std::string& field, const Json& value) {
   if (field == "rope.scaling") {
-    config.rope.scaling = ScalingOf(value);
-    if (config.rope.scaling == RopeConfig::Scaling::kNone) config.rope.factor = 1.0;
+    config.ropes.front().scaling = ScalingOf(value);
+    if (config.ropes.front().scaling == RopeConfig::Scaling::kNone)
+      config.ropes.front().factor = 1.0;
   } else if (field == "rope.factor") {
-    config.rope.factor = value;
+    config.ropes.front().factor = value;
   } else if (field == "rope.low_freq_factor") {
-    config.rope.low_freq_factor = value;
+    config.ropes.front().low_freq_factor = value;
   } else if (field == "rope.high_freq_factor") {
-    config.rope.high_freq_factor = value;
+    config.ropes.front().high_freq_factor = value;
   } else if (field == "rope.original_max_positions") {
-    config.rope.original_max_positions = value;
+    config.ropes.front().original_max_positions = value;
   } else if (field == "rope.theta") {
-    config.rope.theta = value;
+    config.ropes.front().theta = value;
   } else if (field == "rms_eps") {
     config.rms_eps = value;
   } else if (field == "n_heads") {
@@ -53,11 +54,11 @@ void SetField(ModelConfig& config, const std::string& field, const Json& value) 
   } else if (field == "tie_embeddings") {
     config.tie_embeddings = value;
   } else if (field == "qk_norm") {
-    config.qk_norm = value;
+    SetEvery(config, &LayerSpec::qk_norm, value.get<bool>());
   } else if (field == "qkv_bias") {
-    config.qkv_bias = value;
+    SetEvery(config, &LayerSpec::qkv_bias, value.get<bool>());
   } else if (field == "layer_windows") {
-    config.layer_windows = value.get<std::vector<int64_t>>();
+    SetWindows(config, value.get<std::vector<int64_t>>());
   } else {
     throw std::runtime_error("unknown field " + field);
   }

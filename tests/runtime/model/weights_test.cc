@@ -46,9 +46,8 @@ std::string RefusalOf(const ModelConfig& config, const Checkpoint& checkpoint) {
 
 ModelConfig SmallConfig() {
   ModelConfig config = RandomConfig(2);
-  config.n_layers = 2;
-  config.layer_windows = {0, 0};
-  config.qkv_bias = true;
+  SetWindows(config, {0, 0});
+  SetEvery(config, &LayerSpec::qkv_bias, true);
   config.tie_embeddings = false;
   return config;
 }
