@@ -6,6 +6,7 @@ list(APPEND KVFOLD_MODELS_SOURCES
   config_refusals.cc
   config_rope_json.cc
   families.cc
+  json_field.cc
   json_fields.cc
   json_file.cc
   json_text.cc

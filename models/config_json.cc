@@ -190,7 +190,7 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
   ConfigOrigins origins;
   const auto required = [&](const std::string& key, Origin* origin) {
     *origin = Of(fields, key);
-    return fields.RequiredInt(key);
+    return fields.At(key).Int();
   };
   config.architecture = family.model_type;
   const int64_t n_layers = required("num_hidden_layers", &origins.n_layers);

@@ -6,12 +6,6 @@
 namespace kvfold {
 namespace {
 
-double RequiredNumber(JsonFields& fields, const std::string& key) {
-  const std::optional<double> value = fields.Number(key);
-  if (!value.has_value()) fields.Refuse(key, "a number");
-  return *value;
-}
-
 std::string ReadType(JsonFields& scaling) {
   const auto rope_type = scaling.String("rope_type");
   const auto type = scaling.String("type");
@@ -55,12 +49,12 @@ RopeConfig ReadJsonRope(JsonFields& fields, int64_t max_positions, ConfigOrigins
   const std::string type = ReadType(scaling);
   if (type == "linear") {
     rope.scaling = RopeConfig::Scaling::kLinear;
-    rope.factor = RequiredNumber(scaling, "factor");
+    rope.factor = scaling.At("factor").Number();
   } else if (type == "llama3") {
     rope.scaling = RopeConfig::Scaling::kLlama3;
-    rope.factor = RequiredNumber(scaling, "factor");
-    rope.low_freq_factor = RequiredNumber(scaling, "low_freq_factor");
-    rope.high_freq_factor = RequiredNumber(scaling, "high_freq_factor");
+    rope.factor = scaling.At("factor").Number();
+    rope.low_freq_factor = scaling.At("low_freq_factor").Number();
+    rope.high_freq_factor = scaling.At("high_freq_factor").Number();
     // transformers 4 reads the one inside, transformers 5 the one outside.
     const auto inner_positions = scaling.Int("original_max_position_embeddings");
     if (inner_positions.has_value() && outer_positions.has_value() &&

@@ -1,5 +1,5 @@
-// models/json_fields.h: the fields of one JSON object, read by name and type. It remembers which
-// keys were asked for, so that a key nobody knows can be refused instead of passed over.
+// models/json_fields.h: the fields of one JSON object, most of which may be missing. It remembers
+// which keys were asked for, so that a key nobody knows can be refused instead of passed over.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "models/json_field.h"
+
 namespace kvfold {
 
 class JsonFields {
@@ -18,18 +20,18 @@ class JsonFields {
   // ("rope_scaling."). `object` is borrowed. Throws InputError where it is no object.
   JsonFields(const nlohmann::json& object, std::string what, std::string prefix = "");
 
-  bool HasKey(const std::string& key);  // present, be it null
-  // nullopt where the key is missing or null; throws InputError where the value is of another type.
-  std::optional<int64_t> Int(const std::string& key);
-  std::optional<double> Number(const std::string& key);  // finite
-  std::optional<bool> Bool(const std::string& key);
-  std::optional<std::string> String(const std::string& key);
-  std::optional<std::vector<std::string>> Strings(const std::string& key);
-  std::optional<std::vector<int64_t>> IntOrInts(const std::string& key);
+  JsonField At(const std::string& key);  // also where it is missing
+  bool HasKey(const std::string& key);   // present, be it null
+  // std::optional of what JsonField gives: nullopt where the key is missing or null.
+  auto Int(const std::string& key) { return Optional<int64_t>(key, &JsonField::Int); }
+  auto Number(const std::string& key) { return Optional(key, &JsonField::Number); }
+  auto Bool(const std::string& key) { return Optional<bool>(key, &JsonField::Bool); }
+  auto String(const std::string& key) { return Optional(key, &JsonField::String); }
+  auto Strings(const std::string& key) { return Optional(key, &JsonField::Strings); }
+  auto IntOrInts(const std::string& key) { return Optional(key, &JsonField::IntOrInts); }
   const nlohmann::json* Object(const std::string& key);  // nullptr where missing or null
-  int64_t RequiredInt(const std::string& key);
 
-  // Throws InputError that `key` is `found`, and what was expected.
+  // Throws InputError that `key` is what is found there, and what was expected.
   [[noreturn]] void Refuse(const std::string& key, std::string_view expected) const;
   // "rope_scaling.factor is 2": what stands there, for messages.
   std::string Found(const std::string& key) const;
@@ -44,7 +46,13 @@ class JsonFields {
   const std::string& what() const { return what_; }
 
  private:
-  const nlohmann::json* Get(const std::string& key);
+  JsonField Field(const std::string& key) const;
+  template <typename T>
+  std::optional<std::decay_t<T>> Optional(const std::string& key, T (JsonField::*read)() const) {
+    const JsonField field = At(key);
+    if (field.IsNull()) return std::nullopt;
+    return (field.*read)();
+  }
 
   const nlohmann::json& object_;
   std::string what_;

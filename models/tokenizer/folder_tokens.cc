@@ -5,11 +5,13 @@
 #include <charconv>
 #include <map>
 
+#include "comm/error.h"
 #include "models/checkpoint/mapped_file.h"
 #include "models/families.h"
+#include "models/json_field.h"
 #include "models/json_file.h"
+#include "models/quoted.h"
 #include "models/tokenizer/bpe_tokenizer.h"
-#include "models/tokenizer/json_field.h"
 
 namespace kvfold {
 namespace {
@@ -50,7 +52,7 @@ struct Config {
     return found != object.end() && !found->is_null();
   }
   JsonField At(std::string_view key) const {
-    return {Has(key) ? *object.find(key) : JsonField::Null(), fmt::format("{}: {}", where, key)};
+    return {Has(key) ? &*object.find(key) : nullptr, fmt::format("{}: {}", where, key)};
   }
 };
 

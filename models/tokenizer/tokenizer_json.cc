@@ -2,10 +2,12 @@
 
 #include <utility>
 
+#include "comm/error.h"
+#include "models/json_fields.h"
 #include "models/json_file.h"
+#include "models/quoted.h"
 #include "models/tokenizer/bpe_tokenizer.h"
 #include "models/tokenizer/folder_tokens.h"
-#include "models/tokenizer/json_field.h"
 #include "models/tokenizer/tokenizer_json_parts.h"
 
 namespace kvfold {
@@ -90,22 +92,17 @@ std::unique_ptr<Tokenizer> Open(const std::filesystem::path& path, const FolderT
         "or a .gguf file",
         path.string(), key));
   }
-  const JsonField whole(root, path.string());
-  if (!root.is_object()) whole.Wrong("an object");
+  JsonFields whole(root, path.string());
   BpeTokenizerSpec spec;
   spec.where = path.string();
-  const auto part = [&](std::string_view key) {
-    const JsonField field = whole.At(key);
-    return JsonField(field.value(), fmt::format("{}: {}", path.string(), key));
-  };
   // The model first: a vocabulary of another kind is refused as that, not by one of its parts.
   // "truncation" and "padding" are what a caller would do to the ids, and no caller here does.
-  ReadModel(part("model"), spec);
-  ReadNormalizer(part("normalizer"), spec);
-  ReadPreTokenizer(part("pre_tokenizer"), spec);
-  ReadPostProcessor(part("post_processor"), spec);
-  ReadDecoder(part("decoder"));
-  ReadAddedTokens(part("added_tokens"), spec);
+  ReadModel(whole.At("model"), spec);
+  ReadNormalizer(whole.At("normalizer"), spec);
+  ReadPreTokenizer(whole.At("pre_tokenizer"), spec);
+  ReadPostProcessor(whole.At("post_processor"), spec);
+  ReadDecoder(whole.At("decoder"));
+  ReadAddedTokens(whole.At("added_tokens"), spec);
   if (beside != nullptr) {
     AddFolderTokens(*beside, spec.added);
     const bool adds = spec.pre_tokenizer.adds_prefix_space();

@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "comm/error.h"
+#include "models/quoted.h"
 #include "models/tokenizer/regex_translation.h"
 
 namespace kvfold {

@@ -2,8 +2,8 @@
 // to the tokenizer.
 #pragma once
 
+#include "models/json_field.h"
 #include "models/tokenizer/bpe_tokenizer.h"
-#include "models/tokenizer/json_field.h"
 
 namespace kvfold {
 

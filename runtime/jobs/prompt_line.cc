@@ -9,6 +9,7 @@
 
 #include "comm/error.h"
 #include "comm/files/read_file.h"
+#include "models/json_field.h"
 #include "models/json_file.h"
 #include "models/json_text.h"
 #include "models/quoted.h"
@@ -19,14 +20,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-[[noreturn]] void Refuse(std::string_view field, const Json& found, std::string_view expected) {
-  throw InputError(
-      fmt::format("field {} is {}, expected {}", Quoted(field), ShownJson(found), expected));
+JsonField Field(std::string_view name, const Json& value) {
+  return {value, fmt::format("field {}", Quoted(name))};
 }
 
-std::string String(std::string_view field, const Json& value) {
-  if (!value.is_string()) Refuse(field, value, "a string");
-  return value.get<std::string>();
+[[noreturn]] void Refuse(std::string_view field, const Json& found, std::string_view expected) {
+  Field(field, found).Wrong(expected);
 }
 
 // Whole numbers, also where they are written as 2.0 (as tables that know no integers write them).
@@ -50,11 +49,6 @@ int64_t Integer(std::string_view field, const Json& value, int64_t least, int64_
   const std::optional<int64_t> number = WholeNumber(value);
   if (!number || *number < least || *number > most) Refuse(field, value, expected);
   return *number;
-}
-
-double Number(std::string_view field, const Json& value) {
-  if (!value.is_number()) Refuse(field, value, "a number");
-  return value.get<double>();
 }
 
 // The text of an id: a number and the same digits as a string are one id. Empty where it is none.
@@ -82,7 +76,7 @@ std::string Content(const Json& value) {
     }
     if (!part.contains("text")) Refuse("content", part, "a part of type text with a \"text\"");
     if (&part != &value.front()) text += ' ';
-    text += String("text", part.at("text"));
+    text += Field("text", part.at("text")).String();
   }
   return text;
 }
@@ -96,7 +90,7 @@ ChatMessage Message(const Json& entry, PromptLine& line) {
   for (const auto& [key, value] : entry.items()) {
     if (key == "role" || key == "content" || value.is_null()) continue;
     if (key == "name") {
-      line.name = String("name", value);
+      line.name = Field("name", value).String();
     } else if (key != "tool_calls" || value != Json::array()) {
       throw InputError(
           fmt::format("field {} of \"messages\" is {}, which is not supported, expected objects of "
@@ -104,7 +98,7 @@ ChatMessage Message(const Json& entry, PromptLine& line) {
                       Quoted(key), ShownJson(value)));
     }
   }
-  ChatMessage message{String("role", entry.at("role")), Content(entry.at("content"))};
+  ChatMessage message{Field("role", entry.at("role")).String(), Content(entry.at("content"))};
   if (message.role == "developer") message.role = "system";
   if (message.role != "system" && message.role != "user" && message.role != "assistant")
     Refuse("role", entry.at("role"), "system, developer, user or assistant");
@@ -159,8 +153,8 @@ void SetField(PromptLine& line, Seen& seen, const std::string& field, const Json
     if (is_list && value.front().is_number()) {
       line.tokens = Tokens(field, value);
     } else {
-      line.prompt =
-          is_list && value.size() == 1 ? String(field, value.front()) : String(field, value);
+      line.prompt = is_list && value.size() == 1 ? Field(field, value.front()).String()
+                                                 : Field(field, value).String();
     }
   } else if (field == "messages") {
     if (!value.is_array() || value.empty()) Refuse(field, value, "a list of messages");
@@ -169,13 +163,13 @@ void SetField(PromptLine& line, Seen& seen, const std::string& field, const Json
   } else if (field == "tokens") {
     line.tokens = Tokens(field, value);
   } else if (field == "document") {
-    line.document = String(field, value);
+    line.document = Field(field, value).String();
     if (line.document.find('\0') != std::string::npos)
       Refuse(field, value, "a path, which holds no zero byte");
   } else if (field == "temperature") {
-    line.sampling.temperature = Number(field, value);
+    line.sampling.temperature = Field(field, value).Number();
   } else if (field == "top_p") {
-    line.sampling.top_p = Number(field, value);
+    line.sampling.top_p = Field(field, value).Number();
   } else if (field == "top_k") {
     // -1 is how other tools write "all".
     const int64_t most = std::numeric_limits<int64_t>::max();
@@ -191,7 +185,7 @@ void SetField(PromptLine& line, Seen& seen, const std::string& field, const Json
     if (!value.is_array() && !value.is_string()) Refuse(field, value, "a string or a list of them");
     line.stop.clear();
     for (const Json& entry : value.is_array() ? value : Json::array({value}))
-      line.stop.push_back(String(field, entry));
+      line.stop.push_back(Field(field, entry).String());
     if (std::ranges::find(line.stop, "") != line.stop.end())
       Refuse(field, value, "strings that are not empty");
   } else {
@@ -211,7 +205,7 @@ void SetEnvelope(PromptLine& line, Seen& seen, const Json& object) {
     } else if (field == "method") {
       if (value != "POST") Refuse(field, value, "\"POST\"");
     } else if (field == "url") {
-      url = String(field, value);
+      url = Field(field, value).String();
       if (url != "/v1/chat/completions" && url != "/v1/completions")
         Refuse(field, value, "\"/v1/chat/completions\" or \"/v1/completions\"");
     } else {

@@ -160,14 +160,14 @@ TEST_F(TokenizerFile, RefusesPartsByName) {
   RefusesWith("/post_processor/single/1/Sequence/id", "B", "the sequence A, once");
   RefusesWith("/post_processor/special_tokens/<|end|>/ids/0", 5000, "token id 5000");
   RefusesWith("/decoder", {{"type", "WordPiece"}}, "decoder is of type \"WordPiece\"");
-  RefusesWith("/decoder", nullptr, "decoder is missing or null");
+  RefusesWith("/decoder", nullptr, "decoder is null");
   RefusesWith("/model/dropout", 0.1, "model.dropout is 0.1");
   RefusesWith("/model/end_of_word_suffix", "</w>", "end_of_word_suffix is \"</w>\"");
   RefusesWith("/model/unk_token", "nowhere", "unk_token is \"nowhere\"");
 }
 
 TEST_F(TokenizerFile, RefusesWrongVocabulariesAndMerges) {
-  RefusesWith("/model/vocab", Json::array(), "model.vocab is an array, expected an object");
+  RefusesWith("/model/vocab", Json::array(), "model.vocab is [], expected an object");
   RefusesWith("/model/vocab/a", "7", "model.vocab.a is \"7\", expected an id from 0 to 16777215");
   RefusesWith("/model/vocab/a", -1, "model.vocab.a is -1");
   RefusesWith("/model/vocab/a", 1 << 24, "model.vocab.a is 16777216");
@@ -177,7 +177,7 @@ TEST_F(TokenizerFile, RefusesWrongVocabulariesAndMerges) {
   RefusesWith("/model/merges/0", {"a", "nowhere"}, "merge 0 needs token \"nowhere\"");
   RefusesWith("/model/merges/0", {"zq", "zq"}, "merge 0 needs token");
   RefusesWith("/model/merges/0", "a b c", "two tokens with one space");
-  RefusesWith("/model/merges/0", {"a"}, "merges[0] is an array, expected");
+  RefusesWith("/model/merges/0", {"a"}, "merges[0] is [\"a\"], expected");
   RefusesWith("/added_tokens/0/id", 77, "has id 77, expected 0");
   RefusesWith("/added_tokens/5/id", 2000, "has id 2000, expected 1000");
   RefusesWith("/added_tokens/0/special", 1, "special is 1, expected true or false");
@@ -191,8 +191,8 @@ TEST_F(TokenizerFile, RefusesWrongVocabulariesAndMerges) {
 TEST_F(TokenizerFile, RefusesWhatIsNoTokenizer) {
   Refuses("", "an empty file");
   Refuses("{", "not valid JSON");
-  Refuses("[]", "expected an object");
-  Refuses("{}", "model is missing or null, expected an object");
+  Refuses("[]", "expected a JSON object");
+  Refuses("{}", "model is missing, expected an object");
   Refuses("[\"\xFF\"]", "not valid JSON");
   Refuses(std::string(100'000, '['), "nested more than 64 deep");
   EXPECT_THAT([&] { Tokenizer::Open(folder_.path() / "nowhere"); }, testing::Throws<InputError>());
