@@ -1,6 +1,6 @@
 // comm/error.h: the one exception family of kvfold.
 //
-// Recoverable or reportable trouble is an Error; its code is the exit code of the process
+// A problem that can be mended or told is an Error; its code is the exit code of the process
 // (docs/command_line.md). A broken invariant is a KVFOLD_CHECK: a bug of ours, reported with
 // the values that show it. User input is never checked by KVFOLD_CHECK. What() is one sentence that
 // names the file, tensor or field, what was found and what was expected.

@@ -41,9 +41,9 @@ nlohmann::json ParseJson(std::string_view text, const std::string& what) {
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: {}", what, error.what()));
   } catch (const nlohmann::json::exception& error) {
-    const JsonTrouble trouble = FindJsonTrouble(text, error);
-    throw InputError(fmt::format("{}: not valid JSON at line {}, column {}: {}", what, trouble.line,
-                                 trouble.column, trouble.why));
+    const JsonProblem problem = FindJsonProblem(text, error);
+    throw InputError(fmt::format("{}: not valid JSON at line {}, column {}: {}", what, problem.line,
+                                 problem.column, problem.why));
   }
 }
 

@@ -70,13 +70,13 @@ bool IsTooLarge(std::string_view token) {
   return std::isinf(std::strtod(std::string(token).c_str(), nullptr));
 }
 
-void SetPlace(JsonTrouble& trouble, std::string_view text, size_t offset) {
+void SetPlace(JsonProblem& problem, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, offset);
   const size_t newline = before.rfind('\n');
   const std::string_view on_line =
       newline == std::string_view::npos ? before : before.substr(newline + 1);
-  trouble.line = 1 + std::ranges::count(before, '\n');
-  trouble.column = 1 + std::ranges::count_if(on_line, [](char c) {
+  problem.line = 1 + std::ranges::count(before, '\n');
+  problem.column = 1 + std::ranges::count_if(on_line, [](char c) {
                      return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
                    });
 }
@@ -100,9 +100,9 @@ std::string_view NextJsonToken(std::string_view text, size_t from) {
   return text.substr(begin, end - begin);
 }
 
-JsonTrouble FindJsonTrouble(std::string_view text, const nlohmann::json::exception& error) {
+JsonProblem FindJsonProblem(std::string_view text, const nlohmann::json::exception& error) {
   const auto* const parse_error = dynamic_cast<const nlohmann::json::parse_error*>(&error);
-  // The byte that could not be read on; the library's other trouble is a number beyond a double.
+  // The byte that could not be read on; the library also gives up a number beyond a double.
   const size_t failed =
       parse_error != nullptr && parse_error->byte > 0 ? parse_error->byte - 1 : text.size();
   std::string_view before, token;
@@ -123,23 +123,23 @@ JsonTrouble FindJsonTrouble(std::string_view text, const nlohmann::json::excepti
     token = before;
     begin = static_cast<size_t>(token.data() - text.data());
   }
-  JsonTrouble trouble;
-  SetPlace(trouble, text, begin);
+  JsonProblem problem;
+  SetPlace(problem, text, begin);
   if (parse_error == nullptr) {
-    trouble.why = fmt::format("the number {} is too large", Quoted(token));
+    problem.why = fmt::format("the number {} is too large", Quoted(token));
   } else if (token.empty()) {
-    trouble.why = fmt::format("the text ends, expected {}", Expected(message));
+    problem.why = fmt::format("the text ends, expected {}", Expected(message));
   } else if (token.front() == '"' && !complaint.empty()) {
     constexpr std::string_view kInvalid = "invalid string: ";
     std::string_view what = complaint;
     if (what.starts_with(kInvalid)) what.remove_prefix(kInvalid.size());
-    if (failed < text.size()) SetPlace(trouble, text, failed);
-    trouble.why = fmt::format("a string that JSON does not allow: {}", what);
+    if (failed < text.size()) SetPlace(problem, text, failed);
+    problem.why = fmt::format("a string that JSON does not allow: {}", what);
   } else {
-    trouble.why = fmt::format("found {}, expected {}{}", Quoted(token), Expected(message),
+    problem.why = fmt::format("found {}, expected {}{}", Quoted(token), Expected(message),
                               Hint(token, before));
   }
-  return trouble;
+  return problem;
 }
 
 std::string ShownJson(const nlohmann::json& value) {

@@ -14,13 +14,13 @@ namespace kvfold {
 // there is none.
 std::string_view NextJsonToken(std::string_view text, size_t from);
 
-struct JsonTrouble {
+struct JsonProblem {
   int64_t line = 1;    // both from 1, columns in characters
   int64_t column = 1;  // a byte order mark counts
   std::string why;     // what was found and what was expected
 };
 // `error`: what parsing `text` threw.
-JsonTrouble FindJsonTrouble(std::string_view text, const nlohmann::json::exception& error);
+JsonProblem FindJsonProblem(std::string_view text, const nlohmann::json::exception& error);
 
 // A JSON value as a message shows it: on one line, cut short.
 std::string ShownJson(const nlohmann::json& value);

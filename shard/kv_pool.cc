@@ -51,7 +51,6 @@ void CheckLayout(const KvLayout& layout) {
       "interleave", layout.interleave);
   KVFOLD_CHECK(layout.interleave == kRowMajorTiles || layout.head_dim % layout.interleave == 0,
                "head_dim", layout.head_dim, "interleave", layout.interleave);
-  KVFOLD_CHECK(layout.dtype != DType::kI32, "dtype", DTypeName(layout.dtype));
 }
 
 }  // namespace

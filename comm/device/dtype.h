@@ -7,12 +7,11 @@
 
 namespace kvfold {
 
-enum class DType : uint8_t { kF32, kBF16, kI8, kI32 };
+enum class DType : uint8_t { kF32, kBF16, kI8 };
 
 constexpr int64_t DTypeBytes(DType dtype) {
   switch (dtype) {
     case DType::kF32:
-    case DType::kI32:
       return 4;
     case DType::kBF16:
       return 2;
@@ -30,8 +29,6 @@ constexpr std::string_view DTypeName(DType dtype) {
       return "bf16";
     case DType::kI8:
       return "int8";
-    case DType::kI32:
-      return "i32";
   }
   return "?";
 }

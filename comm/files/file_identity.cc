@@ -59,9 +59,9 @@ std::optional<int> OwnDescriptor(const fs::path& path) {
     if (folder == own) {
       const std::string name = at.filename();
       int descriptor = -1;
-      const auto [end, trouble] =
+      const auto [end, problem] =
           std::from_chars(name.data(), name.data() + name.size(), descriptor);
-      if (trouble != std::errc() || end != name.data() + name.size()) return std::nullopt;
+      if (problem != std::errc() || end != name.data() + name.size()) return std::nullopt;
       return descriptor;
     }
     const std::optional<fs::path> target = LinkTarget(at);

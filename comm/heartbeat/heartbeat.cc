@@ -95,15 +95,15 @@ class Heartbeat::Impl {
         judge_(rank_, WatchedBy(rank_, size_), options_.limits, Clock::now()),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (options_.host.empty()) options_.host = HostName();
-    std::string trouble = Introduce(communicator);
+    std::string problem = Introduce(communicator);
     {
       const SignalsBlocked blocked;
       thread_ = std::thread([this] { Run(); });
     }
     // From here on the thread runs, and is to be joined whatever comes.
     try {
-      if (trouble.empty()) trouble = AwaitMeeting();
-      Agree(communicator, trouble);
+      if (problem.empty()) problem = AwaitMeeting();
+      Agree(communicator, problem);
     } catch (...) {
       Close();
       throw;
@@ -157,7 +157,7 @@ class Heartbeat::Impl {
 
   // Binds and connects; what went wrong with that, to be agreed upon.
   std::string Introduce(Communicator& communicator) {
-    std::string trouble;
+    std::string problem;
     Introduction mine;
     SetText(mine.host, options_.host);
     SetText(mine.device, options_.device);
@@ -167,7 +167,7 @@ class Heartbeat::Impl {
       try {
         mine.port = sockets_.Bind();
       } catch (const CommError& error) {
-        trouble = error.what();
+        problem = error.what();
       }
       const std::vector<std::string> addresses = HostAddresses();
       // Loopback, the last of them, is always told.
@@ -192,7 +192,7 @@ class Heartbeat::Impl {
       sockets_.Connect(hub, endpoints);
     }
     unreached_ = sockets_.unreached();
-    return trouble;
+    return problem;
   }
 
   std::string AwaitMeeting() {
@@ -205,9 +205,9 @@ class Heartbeat::Impl {
         options_.meeting.count() / 1000);
   }
 
-  static void Agree(Communicator& communicator, const std::string& trouble) {
+  static void Agree(Communicator& communicator, const std::string& problem) {
     std::array<char, 512> mine{};
-    SetText(mine, trouble);
+    SetText(mine, problem);
     for (const auto& text : GatherValues(communicator, mine)) {
       if (text[0] != '\0') throw CommError(text.data());
     }

@@ -1,7 +1,7 @@
 // comm/local/local_group.h: ranks as threads of one process, for tests. Clean under
 // ThreadSanitizer.
 //
-// Trouble is everybody's: where ranks disagree in shape every rank throws the same ShapeError and
+// A problem is everybody's: where ranks disagree in shape every rank throws the same ShapeError and
 // the group goes on; where they disagree in the call itself, or a rank has been closed or aborted
 // the group, every rank that calls or waits throws CommError. No rank waits for one that has left.
 #pragma once

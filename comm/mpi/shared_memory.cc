@@ -39,11 +39,11 @@ class Descriptor {
   int number_;
 };
 
-// What rank 0 made, as the others find it. An empty path: nothing, because of `trouble`.
+// What rank 0 made, as the others find it. An empty path: nothing, because of `problem`.
 struct Offer {
   char path[256] = {};
   uint64_t token = 0;  // stands at its beginning: another file of that path is not it
-  char trouble[256] = {};
+  char problem[256] = {};
 };
 
 void SetText(char (&to)[256], const std::string& text) { to[text.copy(to, sizeof(to) - 1)] = '\0'; }
@@ -99,32 +99,32 @@ Descriptor Make(const std::string& folder, int size, int64_t bytes, Offer& offer
   offer.token = RandomToken();
   std::string path;
   Descriptor file;
-  std::string trouble;
+  std::string problem;
   if (folder.empty()) {
     file = Descriptor(memfd_create("kvfold", MFD_CLOEXEC));
     path = fmt::format("/proc/{}/fd/{}", getpid(), file.number());
-    if (file.number() < 0) trouble = SystemText("memfd_create");
+    if (file.number() < 0) problem = SystemText("memfd_create");
   } else if (const int64_t free = FreeBytes(folder), needed = bytes + size * kOpenMpiSegmentBytes;
              free < needed) {
-    trouble = fmt::format("{} has {} bytes free, {} are needed, with what MPI itself may take",
+    problem = fmt::format("{} has {} bytes free, {} are needed, with what MPI itself may take",
                           folder, free, needed);
   } else {
     path = fmt::format("{}/kvfold-{}-{:016x}", folder, getpid(), offer.token);
     file = Descriptor(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (file.number() < 0) trouble = SystemText(path.c_str());
+    if (file.number() < 0) problem = SystemText(path.c_str());
   }
-  if (trouble.empty()) trouble = Prepare(file.number(), bytes, offer.token);
-  if (trouble.empty()) {
+  if (problem.empty()) problem = Prepare(file.number(), bytes, offer.token);
+  if (problem.empty()) {
     SetText(offer.path, path);
   } else {
-    SetText(offer.trouble, trouble);
+    SetText(offer.problem, problem);
     if (!folder.empty() && file.number() >= 0) unlink(path.c_str());
   }
   return file;
 }
 
-// The first rank's trouble, empty where none has any. Collective.
-std::string AgreedTrouble(MPI_Comm communicator, int rank, int size, const std::string& mine) {
+// The first rank's problem, empty where none has any. Collective.
+std::string AgreedProblem(MPI_Comm communicator, int rank, int size, const std::string& mine) {
   char own[256];
   SetText(own, mine);
   std::vector<char> all(sizeof(own) * static_cast<size_t>(size));
@@ -151,7 +151,7 @@ SharedMemory::SharedMemory(MPI_Comm communicator, int rank, int size, int64_t pa
   const int64_t page = sysconf(_SC_PAGESIZE);
   part_bytes_ = RoundUp(part_bytes, page);
   bytes_ = part_bytes_ * size;
-  std::string trouble;
+  std::string problem;
   for (const std::string& place : places) {
     Offer offer;
     Descriptor file;
@@ -159,13 +159,13 @@ SharedMemory::SharedMemory(MPI_Comm communicator, int rank, int size, int64_t pa
     CheckMpi(MPI_Bcast(&offer, sizeof(offer), MPI_BYTE, 0, communicator),
              "offering shared memory (MPI_Bcast)", rank);
     if (offer.path[0] == '\0') {
-      trouble = fmt::format("rank 0: {}", offer.trouble);
+      problem = fmt::format("rank 0: {}", offer.problem);
       continue;
     }
-    trouble = AgreedTrouble(communicator, rank, size,
+    problem = AgreedProblem(communicator, rank, size,
                             Take(offer, file, rank * part_bytes_, part_bytes_, bytes_, &data_));
     if (rank == 0 && !place.empty()) unlink(offer.path);
-    if (trouble.empty()) {
+    if (problem.empty()) {
       // Nobody looks for the token any more.
       if (rank == 0) std::memset(data_, 0, sizeof(offer.token));
       CheckMpi(MPI_Barrier(communicator), "MPI_Barrier", rank);
@@ -173,7 +173,7 @@ SharedMemory::SharedMemory(MPI_Comm communicator, int rank, int size, int64_t pa
     }
     if (data_ != nullptr) munmap(std::exchange(data_, nullptr), static_cast<size_t>(bytes_));
   }
-  throw CommError(fmt::format("no memory that the ranks of this host share, {}", trouble));
+  throw CommError(fmt::format("no memory that the ranks of this host share, {}", problem));
 }
 
 SharedMemory::~SharedMemory() {

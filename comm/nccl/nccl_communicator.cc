@@ -43,8 +43,6 @@ ncclDataType_t NcclType(DType dtype) {
       return ncclBfloat16;
     case DType::kI8:
       return ncclInt8;
-    case DType::kI32:
-      return ncclInt32;
   }
   throw ShapeError("NCCL knows no such element type");
 }

@@ -63,10 +63,10 @@ std::vector<TokenId> ReadTokenFile(const std::string& path) {
   try {
     array = nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    const JsonTrouble trouble = FindJsonTrouble(text, error);
+    const JsonProblem problem = FindJsonProblem(text, error);
     throw InputError(
         fmt::format("{}: expected a JSON array of token ids, but at line {}, column {}: {}", name,
-                    trouble.line, trouble.column, trouble.why));
+                    problem.line, problem.column, problem.why));
   }
   if (!array.is_array())
     throw InputError(
@@ -124,8 +124,8 @@ std::unique_ptr<NpyWriter> OpenLogits(const ScoreOptions& options, const RankMod
   try {
     return std::make_unique<NpyWriter>(OutputPlace(options.logits_file, others, CheckStop), rows,
                                        model.config().vocab_size);
-  } catch (const InputError& trouble) {
-    throw InputError(fmt::format("--logits: {}", trouble.what()));
+  } catch (const InputError& problem) {
+    throw InputError(fmt::format("--logits: {}", problem.what()));
   }
 }
 

@@ -1,5 +1,5 @@
 // launcher/ranks/agreement.h: ranks that do something each for itself and then hear whether all of
-// them could. One rank's trouble becomes one sentence and one exit code on every rank, and nobody
+// them could. One rank's problem becomes one sentence and one exit code on every rank, and nobody
 // waits for a rank that has gone.
 #pragma once
 

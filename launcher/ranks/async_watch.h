@@ -13,9 +13,9 @@ namespace kvfold {
 
 class AsyncWatch {
  public:
-  // poll: empty while all is well; on_trouble: called once with the first text that is not, after
+  // poll: empty while all is well; on_problem: called once with the first text that is not, after
   // which nothing is asked any more. Both from a thread of the watch's own.
-  AsyncWatch(std::function<std::string()> poll, std::function<void(const std::string&)> on_trouble,
+  AsyncWatch(std::function<std::string()> poll, std::function<void(const std::string&)> on_problem,
              std::chrono::milliseconds interval = std::chrono::milliseconds(500));
   ~AsyncWatch();  // waits for a call under way
   AsyncWatch(const AsyncWatch&) = delete;

@@ -89,7 +89,7 @@ void RankDevice::MakeTransport(RankGroup& group, std::optional<Transport> asked,
   if (hosts.size() > 1) {
     watch_ = std::make_unique<AsyncWatch>(
         [this] { return communicator_->PollAsyncError(); },
-        [&group](const std::string& trouble) { group.EndAll(CommError(trouble)); });
+        [&group](const std::string& problem) { group.EndAll(CommError(problem)); });
   }
   if (hosts.rank() == 0) {
     spdlog::info("device data moves by {}{}", transport_, shares_gpus ? "; ranks share GPUs" : "");

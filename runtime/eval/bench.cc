@@ -58,8 +58,8 @@ class Bench {
 
  private:
   void Run() {
-    plan_.logit_use = plan_.wanted_rows() > 0 ? LogitUse::kLargest : LogitUse::kNone;
-    for (const LargestLogit& largest : engine_.Run(plan_, {}).largest)
+    plan_.logit_use = plan_.wanted_rows() > 0 ? LogitUse::kArgMax : LogitUse::kNone;
+    for (const ArgMaxLogit& largest : engine_.Run(plan_, {}).arg_max)
       finite_ = finite_ && std::isfinite(largest.logit);
     plan_.Clear();
   }

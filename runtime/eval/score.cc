@@ -27,7 +27,7 @@ double NegativeLogLikelihood(double max, double sum_exp, double target, int64_t 
 
 // Likewise of a whole row, in double.
 double NegativeLogLikelihood(std::span<const float> logits, TokenId target, int64_t position) {
-  const double max = FindLargest(logits).logit;
+  const double max = ArgMax(logits).logit;
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
   return NegativeLogLikelihood(max, sum, logits[static_cast<size_t>(target)], position);
@@ -71,7 +71,7 @@ ScoreResult ScoreTokens(Engine& engine, const EmbeddingSource& embeddings,
           if (row < scored) {
             chunk_total +=
                 NegativeLogLikelihood(logits, plan.targets[static_cast<size_t>(row)], begin + row);
-          } else if (!std::isfinite(FindLargest(logits).logit)) {
+          } else if (!std::isfinite(ArgMax(logits).logit)) {
             throw NotNumbersError(begin + row);
           }
           callbacks.logits(begin + row, logits);

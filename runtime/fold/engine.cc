@@ -22,7 +22,7 @@ StepLimits RankStepLimits(const EngineOptions& options) {
           .max_sequences = options.cache.sequences,
           .max_logit_rows = options.max_logit_rows,
           .max_gather_rows = options.max_gather_rows,
-          .sums_in_f32 = options.sums_in_f32,
+          .allreduce_in_f32 = options.allreduce_in_f32,
           .kv_dtype = options.kv_dtype};
 }
 
@@ -163,9 +163,9 @@ StepResult Engine::Logits(const StepPlan& plan, const LogitSink& sink) {
       const auto targets = std::span(plan.targets).subspan(static_cast<size_t>(row), out.size());
       transformer_.RowStatistics(context_, row, end, targets, out);
     });
-  } else if (plan.logit_use == LogitUse::kLargest) {
-    by_tiles(result.largest, [&](int64_t row, int64_t end, std::span<LargestLogit> out) {
-      transformer_.LargestLogits(context_, row, end, out);
+  } else if (plan.logit_use == LogitUse::kArgMax) {
+    by_tiles(result.arg_max, [&](int64_t row, int64_t end, std::span<ArgMaxLogit> out) {
+      transformer_.ArgMax(context_, row, end, out);
     });
   } else if (plan.logit_use == LogitUse::kGather) {
     const int64_t tile = std::min(options_.max_gather_rows, options_.max_logit_rows);

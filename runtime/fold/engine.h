@@ -38,7 +38,7 @@ MemoryModel RankMemoryModel(const ModelConfig& config, const KernelSizing& kerne
 // By wanted row, on every rank: what the plan's logit_use asks for; empty otherwise.
 struct StepResult {
   std::vector<RowStats> statistics;
-  std::vector<LargestLogit> largest;  // columns are tokens
+  std::vector<ArgMaxLogit> arg_max;  // columns are tokens
 };
 
 // Row `row` of the step's wanted rows, over the whole vocabulary. Called on rank 0 in rising order.

@@ -6,9 +6,9 @@
 
 namespace kvfold {
 
-EngineOptions MakeEngineOptions(const Workload& workload, DType kv_dtype, bool sums_in_f32) {
+EngineOptions MakeEngineOptions(const Workload& workload, DType kv_dtype, bool allreduce_in_f32) {
   return {.kv_dtype = kv_dtype,
-          .sums_in_f32 = sums_in_f32,
+          .allreduce_in_f32 = allreduce_in_f32,
           .cache = {.tokens = workload.tokens,
                     .chunk = workload.chunk,
                     .sequences = workload.concurrency + workload.idle},

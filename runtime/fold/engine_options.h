@@ -19,7 +19,8 @@ struct Workload {
 
 struct EngineOptions {
   DType kv_dtype = DType::kF32;
-  bool sums_in_f32 = false;  // of half-layers over all ranks; else as products leave the kernels
+  bool allreduce_in_f32 =
+      false;  // of half-layers over all ranks; else as products leave the kernels
   CacheLimits cache;
   int64_t max_step_rows = 0;    // tokens that all may bring
   int64_t max_logit_rows = 64;  // rows of logits computed at a time
@@ -27,6 +28,6 @@ struct EngineOptions {
 };
 
 // The only place where these are worked out.
-EngineOptions MakeEngineOptions(const Workload& workload, DType kv_dtype, bool sums_in_f32);
+EngineOptions MakeEngineOptions(const Workload& workload, DType kv_dtype, bool allreduce_in_f32);
 
 }  // namespace kvfold

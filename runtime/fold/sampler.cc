@@ -46,8 +46,8 @@ uint64_t RequestKey(std::string_view id) {
   return hash;
 }
 
-LargestLogit FindLargest(std::span<const float> logits) {
-  LargestLogit largest;
+ArgMaxLogit ArgMax(std::span<const float> logits) {
+  ArgMaxLogit largest;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] > largest.logit || std::isnan(logits[i]))
       largest = {logits[i], static_cast<int32_t>(i)};
@@ -62,7 +62,7 @@ Error NotNumbersError(int64_t position) {
                            position));
 }
 
-int32_t GreedyToken(const LargestLogit& largest, int64_t position) {
+int32_t GreedyToken(const ArgMaxLogit& largest, int64_t position) {
   if (!std::isfinite(largest.logit)) throw NotNumbersError(position - 1);
   return largest.column;
 }
@@ -70,7 +70,7 @@ int32_t GreedyToken(const LargestLogit& largest, int64_t position) {
 int32_t SampleToken(std::span<const float> logits, const SamplingOptions& options,
                     uint64_t request_key, int64_t position) {
   KVFOLD_CHECK(!logits.empty(), "vocab_size", logits.size());
-  const LargestLogit largest = FindLargest(logits);
+  const ArgMaxLogit largest = ArgMax(logits);
   const int32_t greedy = GreedyToken(largest, position);
   if (options.temperature == 0.0) return greedy;
 

@@ -31,14 +31,14 @@ double UniformRandom(uint64_t seed, uint64_t request_key, int64_t position);
 uint64_t RequestKey(std::string_view id);
 
 // As Kernels::ArgMax finds it, which takes its place where all requests of a step are greedy.
-LargestLogit FindLargest(std::span<const float> logits);
+ArgMaxLogit ArgMax(std::span<const float> logits);
 
 // What is said of a row of logits that is no distribution. `position`: of the last token that it
 // was computed from, counted from 0, as rows of all logits of a text are.
 Error NotNumbersError(int64_t position);
 
 // The token that is the largest. Throws NotNumbersError; `position`: of the token to be chosen.
-int32_t GreedyToken(const LargestLogit& largest, int64_t position);
+int32_t GreedyToken(const ArgMaxLogit& largest, int64_t position);
 
 // Order: temperature, then top_k, then top_p. `position`: of the token to be chosen. Throws
 // NotNumbersError.

@@ -48,8 +48,8 @@ struct Scheduler::Running {
   int64_t next_position() const {
     return prompt_tokens() + static_cast<int64_t>(completion.tokens.size());
   }
-  void Fail(const Error& trouble) {
-    error = trouble;
+  void Fail(const Error& problem) {
+    error = problem;
     done = true;
   }
   // Whether its next token takes a whole row of logits, not only where the largest is.
@@ -259,7 +259,7 @@ Scheduler::Planned Scheduler::PlanStep() {
     }
   }
   const bool gather = std::ranges::any_of(planned.by_row, &Running::wants_logits);
-  plan.logit_use = gather ? LogitUse::kGather : LogitUse::kLargest;
+  plan.logit_use = gather ? LogitUse::kGather : LogitUse::kArgMax;
   return planned;
 }
 
@@ -300,9 +300,9 @@ bool Scheduler::Step() {
       return SampleToken(logits, running.request.sampling, running.key, running.next_position());
     });
   });
-  for (size_t row = 0; row < result.largest.size(); ++row) {
+  for (size_t row = 0; row < result.arg_max.size(); ++row) {
     Running& running = *planned.by_row[row];
-    take(running, [&] { return GreedyToken(result.largest[row], running.next_position()); });
+    take(running, [&] { return GreedyToken(result.arg_max[row], running.next_position()); });
   }
   Account(planned, stopwatch.seconds());
 

@@ -28,7 +28,7 @@ void Check(const Header& header) {
     if (n < 0 || n > kMostElements)
       throw CommError(fmt::format("a step plan of rank 0 counts {} elements of a kind", n));
   }
-  const int64_t last = static_cast<int64_t>(LogitUse::kLargest);
+  const int64_t last = static_cast<int64_t>(LogitUse::kArgMax);
   if (header.stop < 0 || header.stop > 1 || header.logit_use < 0 || header.logit_use > last) {
     throw CommError(fmt::format("a step plan of rank 0 has stop {} and logit use {}", header.stop,
                                 header.logit_use));

@@ -28,7 +28,7 @@ enum class LogitUse : int64_t {
   kNone,
   kGather,      // whole rows of logits, to rank 0's sink
   kStatistics,  // largest, sum of exponentials, target's logit
-  kLargest,     // the token of the largest
+  kArgMax,      // the token of the largest
 };
 
 struct StepPlan {

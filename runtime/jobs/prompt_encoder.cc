@@ -10,12 +10,12 @@
 
 namespace kvfold {
 
-PromptEncoder::PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_trouble,
-                             const ChatTemplate* chat_template, std::string chat_trouble, bool chat)
+PromptEncoder::PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_problem,
+                             const ChatTemplate* chat_template, std::string chat_problem, bool chat)
     : tokenizer_(tokenizer),
-      tokenizer_trouble_(std::move(tokenizer_trouble)),
+      tokenizer_problem_(std::move(tokenizer_problem)),
       chat_template_(chat_template),
-      chat_trouble_(std::move(chat_trouble)),
+      chat_problem_(std::move(chat_problem)),
       chat_(chat) {}
 
 std::vector<TokenId> PromptEncoder::Encode(const PromptLine& line,
@@ -25,13 +25,13 @@ std::vector<TokenId> PromptEncoder::Encode(const PromptLine& line,
       throw InputError("\"document\" cannot be put before \"tokens\": give the tokens of both");
     return *line.tokens;
   }
-  if (tokenizer_ == nullptr) throw InputError(tokenizer_trouble_);
+  if (tokenizer_ == nullptr) throw InputError(tokenizer_problem_);
   const auto with_document = [&](const std::string& text) {
     return line.document.empty() ? text : fmt::format("{}\n\n{}", document_text, text);
   };
   if (!line.messages && !chat_)
     return tokenizer_->Encode(with_document(*line.prompt), /*add_special=*/true);
-  if (chat_template_ == nullptr) throw InputError(chat_trouble_);
+  if (chat_template_ == nullptr) throw InputError(chat_problem_);
   if (!line.name.empty() && chat_template_->MayReadNames()) {
     throw InputError(fmt::format(
         "a message has the name {}, which this model's chat template may write: not supported",

@@ -14,10 +14,10 @@ namespace kvfold {
 // Turns prompt lines into token ids.
 class PromptEncoder {
  public:
-  // `tokenizer` null: only token ids can be run; `tokenizer_trouble` says why. `chat_template`
-  // null: neither --chat nor messages; `chat_trouble` says why. Both borrowed.
-  PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_trouble,
-                const ChatTemplate* chat_template, std::string chat_trouble, bool chat);
+  // `tokenizer` null: only token ids can be run; `tokenizer_problem` says why. `chat_template`
+  // null: neither --chat nor messages; `chat_problem` says why. Both borrowed.
+  PromptEncoder(const Tokenizer* tokenizer, std::string tokenizer_problem,
+                const ChatTemplate* chat_template, std::string chat_problem, bool chat);
 
   // The document's text, a blank line, then the prompt; with chat or messages rendered by the
   // template, the document before the first user message. Throws InputError.
@@ -25,9 +25,9 @@ class PromptEncoder {
 
  private:
   const Tokenizer* tokenizer_;
-  std::string tokenizer_trouble_;
+  std::string tokenizer_problem_;
   const ChatTemplate* chat_template_;
-  std::string chat_trouble_;
+  std::string chat_problem_;
   bool chat_;
 };
 

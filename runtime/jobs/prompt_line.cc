@@ -234,11 +234,11 @@ Json ParseObject(std::string_view line, std::string_view json) {
     }
     return object;
   } catch (const Json::exception& error) {
-    const JsonTrouble trouble = FindJsonTrouble(json, error);
+    const JsonProblem problem = FindJsonProblem(json, error);
     const auto skipped = std::count_if(
         line.data(), json.data(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
     throw InputError(
-        fmt::format("not a JSON object: column {}: {}", trouble.column + skipped, trouble.why));
+        fmt::format("not a JSON object: column {}: {}", problem.column + skipped, problem.why));
   }
 }
 

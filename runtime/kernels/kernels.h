@@ -1,6 +1,6 @@
 // runtime/kernels/kernels.h: what a Transformer asks of a device, at fused grain, in stream order.
 //
-// Shapes use the glossary of dims (README). A row is one token. Views are borrowed until the stream
+// Shapes use the glossary of dims (docs/design.md). A row is one token. Views are borrowed until the stream
 // has passed the call. A row's result depends on that row's inputs alone (and, in Attention, on its
 // sequence), never on which or how many other rows are in the call: bit for bit, whatever the
 // number of threads. Nothing here allocates in the steady state.
@@ -86,7 +86,7 @@ struct RowStats {
 
 // Of one row of one rank's shard of the vocabulary: the first of its largest logits, or a NaN where
 // there is one, so that no row is taken for numbers that it does not hold.
-struct LargestLogit {
+struct ArgMaxLogit {
   float logit = -std::numeric_limits<float>::infinity();
   int32_t column = 0;  // 0 where no logit is above -infinity; of any of them where one is NaN
 };
@@ -167,7 +167,7 @@ class Kernels : public KernelSizing {
                           std::span<RowStats> stats) = 0;
 
   // largest[r] of row r of logits [rows, n_vocab_shard] f32.
-  virtual void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) = 0;
+  virtual void ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) = 0;
 
   // Takes about a second. shapes: not empty; rows >= 1: of the products.
   virtual Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) = 0;

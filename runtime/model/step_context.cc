@@ -51,7 +51,8 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
   t.normed = walk.Tensor(dtype, rows, config.hidden);
   t.qkv = walk.Tensor(product_dtype, rows, shape(WeightSlot::kQkv).n_out);
   t.attention = walk.Tensor(dtype, rows, shape(WeightSlot::kAttentionOut).n_in);
-  t.partial = walk.Tensor(limits.sums_in_f32 ? DType::kF32 : product_dtype, rows, config.hidden);
+  t.partial =
+      walk.Tensor(limits.allreduce_in_f32 ? DType::kF32 : product_dtype, rows, config.hidden);
   t.gate_up = walk.Tensor(product_dtype, rows, shape(WeightSlot::kGateUp).n_out);
   t.activated = walk.Tensor(dtype, rows, shape(WeightSlot::kDown).n_in);
   const bool key_bias = HasKeyBias(config, limits.kv_dtype);

@@ -21,9 +21,9 @@ namespace kvfold {
 struct StepLimits {
   int64_t max_rows = 0;  // tokens of all its sequences
   int64_t max_sequences = 0;
-  int64_t max_logit_rows = 0;   // rows of logits computed at a time
-  int64_t max_gather_rows = 0;  // rows of logits gathered from all ranks at a time
-  bool sums_in_f32 = false;     // `partial` is f32 where product_dtype is narrower
+  int64_t max_logit_rows = 0;     // rows of logits computed at a time
+  int64_t max_gather_rows = 0;    // rows of logits gathered from all ranks at a time
+  bool allreduce_in_f32 = false;  // `partial` is f32 where product_dtype is narrower
   DType kv_dtype = DType::kF32;
   bool operator==(const StepLimits&) const = default;
 };
@@ -65,10 +65,11 @@ struct StepContext {
   TensorView normed;     // activations [max_rows, hidden]
   TensorView qkv;        // products [max_rows, (n_heads + 2 n_kv_heads) * head_dim]
   TensorView attention;  // activations [max_rows, n_heads * head_dim]
-  TensorView partial;    // products, or f32 by limits.sums_in_f32 [max_rows, hidden]: this rank's
-                         // part of a half-layer's output, then the sum of all
-  TensorView gate_up;    // products [max_rows, 2 ffn]
-  TensorView activated;  // activations [max_rows, ffn]
+  TensorView
+      partial;  // products, or f32 by limits.allreduce_in_f32 [max_rows, hidden]: this rank's
+                // part of a half-layer's output, then the sum of all
+  TensorView gate_up;           // products [max_rows, 2 ffn]
+  TensorView activated;         // activations [max_rows, ffn]
   std::vector<StepRope> ropes;  // by ModelConfig::ropes
   TensorView logits;            // f32 [max_logit_rows, padded_vocab_rows]
   TensorView gathered_logits;   // f32 [tp_size * max_gather_rows, padded_vocab_rows]
@@ -76,7 +77,7 @@ struct StepContext {
 
   StepTimings timings;  // of all steps since it was last cleared; FLOP alone without `clock`
   std::unique_ptr<SectionClock> clock;  // null: sections are not timed
-  PendingCollective reduction;          // of `partial`, between the halves of layers
+  PendingCollective all_reduce;         // of `partial`, between the halves of layers
 
   // The step's, from BeginStep on. Vectors are kept for their memory.
   int64_t rows = 0;
@@ -86,7 +87,7 @@ struct StepContext {
   // Of rows of logits: this rank's part, then every rank's.
   std::vector<int64_t> shard_targets;
   std::vector<RowStats> shard_stats, all_stats;
-  std::vector<LargestLogit> shard_largest, all_largest;
+  std::vector<ArgMaxLogit> shard_arg_max, all_arg_max;
 };
 
 }  // namespace kvfold

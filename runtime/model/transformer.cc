@@ -116,7 +116,7 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const 
   const TensorView partial = context.partial.Rows(0, rows);
 
   communicator_.progress().BeginLayer(layer);
-  AwaitReduction(context);
+  AwaitAllReduce(context);
   const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
   kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta,
                       weights.vector(WeightSlot::kAttentionNorm),
@@ -145,7 +145,7 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const 
         [&] { kernels_.Attention(qkv, heads, layer_rows, context.scratch, attention, nullptr); });
   communicator_.progress().Tick();
   Linear(context, attention, weights.product(WeightSlot::kAttentionOut), nullptr, partial);
-  StartReduction(context, partial);
+  StartAllReduce(context, partial);
 }
 
 void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer) const {
@@ -156,13 +156,13 @@ void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer) cons
   const TensorView activated = context.activated.Rows(0, rows);
   const TensorView partial = context.partial.Rows(0, rows);
 
-  AwaitReduction(context);
+  AwaitAllReduce(context);
   kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.vector(WeightSlot::kFfnNorm),
                       static_cast<float>(config_.rms_eps), normed);
   Linear(context, normed, weights.product(WeightSlot::kGateUp), nullptr, gate_up);
   kernels_.GatedActivation(gate_up, activated);
   Linear(context, activated, weights.product(WeightSlot::kDown), nullptr, partial);
-  StartReduction(context, partial);
+  StartAllReduce(context, partial);
 }
 
 void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
@@ -174,17 +174,17 @@ void Transformer::Linear(StepContext& context, ConstTensorView x, const PackedLi
   communicator_.progress().Tick();
 }
 
-void Transformer::StartReduction(StepContext& context, TensorView partial) const {
+void Transformer::StartAllReduce(StepContext& context, TensorView partial) const {
   Timed(context, &StepTimings::communication_s,
-        [&] { context.reduction = communicator_.StartAllReduceSum(partial, context.stream); });
+        [&] { context.all_reduce = communicator_.StartAllReduceSum(partial, context.stream); });
 }
 
-void Transformer::AwaitReduction(StepContext& context) const {
-  Timed(context, &StepTimings::communication_s, [&] { context.reduction.Await(); });
+void Transformer::AwaitAllReduce(StepContext& context) const {
+  Timed(context, &StepTimings::communication_s, [&] { context.all_reduce.Await(); });
 }
 
 void Transformer::FinishStep(StepContext& context) const {
-  AwaitReduction(context);
+  AwaitAllReduce(context);
   int64_t wanted = 0;
   Range run;  // wanted rows that follow each other: all of them where every sequence decodes
   const auto norm = [&] {
@@ -271,20 +271,20 @@ void Transformer::RowStatistics(StepContext& context, int64_t row_begin, int64_t
   }
 }
 
-void Transformer::LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
-                                std::span<LargestLogit> out) const {
+void Transformer::ArgMax(StepContext& context, int64_t row_begin, int64_t row_end,
+                         std::span<ArgMaxLogit> out) const {
   const auto rows = static_cast<size_t>(row_end - row_begin);
   KVFOLD_CHECK(out.size() == rows, "out", out.size(), "rows", rows);
   const TensorView logits = ShardLogits(context, row_begin, row_end);
-  context.shard_largest.resize(rows);
-  kernels_.ArgMax(logits, context.shard_largest);
-  context.all_largest.resize(rows * static_cast<size_t>(communicator_.size()));
-  communicator_.AllGatherBytes(std::as_bytes(std::span(context.shard_largest)),
-                               std::as_writable_bytes(std::span(context.all_largest)));
+  context.shard_arg_max.resize(rows);
+  kernels_.ArgMax(logits, context.shard_arg_max);
+  context.all_arg_max.resize(rows * static_cast<size_t>(communicator_.size()));
+  communicator_.AllGatherBytes(std::as_bytes(std::span(context.shard_arg_max)),
+                               std::as_writable_bytes(std::span(context.all_arg_max)));
   for (size_t r = 0; r < rows; ++r) {
-    LargestLogit largest;
+    ArgMaxLogit largest;
     for (int rank = 0; rank < communicator_.size(); ++rank) {
-      const LargestLogit& part = context.all_largest[static_cast<size_t>(rank) * rows + r];
+      const ArgMaxLogit& part = context.all_arg_max[static_cast<size_t>(rank) * rows + r];
       if (!(part.logit > largest.logit || std::isnan(part.logit))) continue;
       const auto first = static_cast<int32_t>(plan_.rank(rank).vocab_rows.begin);
       largest = {part.logit, first + part.column};

@@ -71,8 +71,8 @@ class Transformer {
 
   // The first of the largest logits of every row, of the whole vocabulary, whose column is the
   // token, on every rank; NaN where any rank holds one. Logits stay where they are.
-  void LargestLogits(StepContext& context, int64_t row_begin, int64_t row_end,
-                     std::span<LargestLogit> out) const;
+  void ArgMax(StepContext& context, int64_t row_begin, int64_t row_end,
+              std::span<ArgMaxLogit> out) const;
 
  private:
   // This rank's heads in a layer, with what weights and context hold for them.
@@ -84,8 +84,8 @@ class Transformer {
   void Linear(StepContext& context, ConstTensorView x, const PackedLinear& weight,
               const float* bias, TensorView y) const;
   // All-reduces of `partial`, their time counted.
-  void StartReduction(StepContext& context, TensorView partial) const;
-  void AwaitReduction(StepContext& context) const;
+  void StartAllReduce(StepContext& context, TensorView partial) const;
+  void AwaitAllReduce(StepContext& context) const;
 
   const ModelConfig& config_;
   const ShardPlan& plan_;

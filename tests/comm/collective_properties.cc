@@ -208,7 +208,7 @@ std::string GathersInRankOrder(Communicator& c) {
 std::string GathersEveryType(Communicator& c) {
   NoStream stream;
   std::string wrong;
-  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI32}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     constexpr int64_t kElements = 77;
     const int64_t bytes = kElements * DTypeBytes(dtype);
     const std::vector<uint8_t> in(bytes, static_cast<uint8_t>(c.rank() + 1));
@@ -284,7 +284,7 @@ std::string RefusesViewsThatDoNotFit(Communicator& c) {
   wrong += ExpectShapeError("a gather that is too wide",
                             [&] { c.AllGather(in, F32View(p, 1, 4 * c.size() + 1), stream); });
   wrong += ExpectShapeError("a gather of two types", [&] {
-    c.AllGather(in, {p, DType::kI32, 1, 4 * c.size(), 4 * c.size()}, stream);
+    c.AllGather(in, {p, DType::kI8, 1, 4 * c.size(), 4 * c.size()}, stream);
   });
   wrong += ExpectShapeError("a root beyond the group", [&] { c.BroadcastBytes({}, c.size()); });
   wrong += ExpectShapeError("a negative root", [&] { c.BroadcastBytes({}, -1); });

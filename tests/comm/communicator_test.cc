@@ -172,7 +172,7 @@ TEST(LocalGroup, DifferentSizesAreAShapeErrorEverywhere) {
       EXPECT_THROW(c.AllGatherBytes(std::span(bytes).first(n), std::span(bytes).first(n * size)),
                    ShapeError);
       // A view that is wrong on one rank alone is everybody's error too.
-      const DType dtype = c.rank() == last ? DType::kI32 : DType::kF32;
+      const DType dtype = c.rank() == last ? DType::kI8 : DType::kF32;
       EXPECT_THROW(c.AllReduceSum({data.data(), dtype, 1, 10, 10}, stream), ShapeError);
       std::vector<float> good(5, 1.0f);
       c.AllReduceSum(F32View(good.data(), 1, 5), stream);

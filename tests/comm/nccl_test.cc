@@ -189,7 +189,7 @@ TEST_F(Nccl, SumsOnTheStreamInPlace) {
     EXPECT_EQ(script_.n_calls, 2);
     nccl.AllReduceSum(F32View(view_.data(), 0, 3), stream);
     EXPECT_EQ(script_.n_calls, 2) << "an empty view was sent";
-    EXPECT_THROW(nccl.AllReduceSum({view_.data(), DType::kI32, 1, 6, 6}, stream), ShapeError);
+    EXPECT_THROW(nccl.AllReduceSum({view_.data(), DType::kI8, 1, 6, 6}, stream), ShapeError);
     EXPECT_THROW(nccl.AllReduceSum({view_.data(), DType::kF32, 2, 2, 3}, stream), ShapeError);
     EXPECT_EQ(script_.n_calls, 2);
   });

@@ -209,7 +209,7 @@ TEST(Staged, RefusesViewsThatItCannotSum) {
     LazyStream stream;
     std::vector<int32_t> view(4);
     try {
-      staged->AllReduceSum({view.data(), DType::kI32, 1, 4, 4}, stream);
+      staged->AllReduceSum({view.data(), DType::kI8, 1, 4, 4}, stream);
       ADD_FAILURE() << "no error";
     } catch (const ShapeError& error) {
       EXPECT_THAT(error.what(), HasSubstr("expected f32 or bf16"));

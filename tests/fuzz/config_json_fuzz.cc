@@ -16,7 +16,7 @@ void Plan(const ModelConfig& config, int ranks) {
   const ShardPlan plan(config, ranks);
   const DenseSizing sizing(DType::kBF16);
   const EngineOptions options = MakeEngineOptions({.tokens = int64_t{1} << 40, .chunk = 256},
-                                                  DType::kBF16, /*sums_in_f32=*/false);
+                                                  DType::kBF16, /*allreduce_in_f32=*/false);
   const MemoryModel memory = RankMemoryModel(config, sizing, options);
   for (const RankMemory& rank : PlanRanks(config, plan, memory, options.cache)) {
     KVFOLD_CHECK(rank.weights_bytes > 0 && rank.cache_bytes > 0 && rank.workspace_bytes > 0 &&

@@ -75,7 +75,7 @@ TEST_P(Agreement, EveryRankInTurnFailsForAll) {
   }
 }
 
-TEST_P(Agreement, TheSameTroubleOnAllNamesNoRank) {
+TEST_P(Agreement, TheSameProblemOnAllNamesNoRank) {
   ExpectAll(OutcomesOf(GetParam(),
                        [](Communicator& communicator) {
                          RunTogether(communicator, [] { throw InputError("no such file"); });
@@ -83,7 +83,7 @@ TEST_P(Agreement, TheSameTroubleOnAllNamesNoRank) {
             ErrorCode::kBadInput, "no such file");
 }
 
-TEST_P(Agreement, TroubleOfTheFirstAloneNamesNoRank) {
+TEST_P(Agreement, ProblemOfTheFirstAloneNamesNoRank) {
   ExpectAll(OutcomesOf(GetParam(),
                        [](Communicator& communicator) {
                          RunForFirst(communicator, [&] {

@@ -11,14 +11,14 @@ namespace {
 
 using std::chrono::milliseconds;
 
-TEST(AsyncWatch, TellsTheFirstTroubleOnce) {
+TEST(AsyncWatch, TellsTheFirstProblemOnce) {
   std::atomic<int> n_polls{0};
   std::atomic<int> n_told{0};
   std::promise<std::string> told;
   {
     AsyncWatch watch([&] { return ++n_polls < 3 ? std::string() : std::string("it broke"); },
-                     [&](const std::string& trouble) {
-                       if (++n_told == 1) told.set_value(trouble);
+                     [&](const std::string& problem) {
+                       if (++n_told == 1) told.set_value(problem);
                      },
                      milliseconds(1));
     EXPECT_EQ(told.get_future().get(), "it broke");

@@ -38,7 +38,7 @@ struct LocalModelOptions {
   int64_t max_step_rows = 0;  // 0: a chunk of every sequence
   DType dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
-  bool sums_in_f32 = false;
+  bool allreduce_in_f32 = false;
   std::optional<CpuIsa> isa;                                       // default: the best
   std::function<LocalParts(const LocalModelOptions&)> make_parts;  // default: on the CPU
   std::optional<ModelConfig> config;                               // default: the model's own
@@ -91,7 +91,7 @@ inline void RunLocalModel(const std::filesystem::path& model, const LocalModelOp
                                                       .chunk = options.chunk,
                                                       .concurrency = options.max_sequences,
                                                       .gather_rows = 16},
-                                                     options.kv_dtype, options.sums_in_f32);
+                                                     options.kv_dtype, options.allreduce_in_f32);
     if (options.max_step_rows > 0) engine_options.max_step_rows = options.max_step_rows;
     Session session(config, checkpoint, communicator, *parts.device, *parts.kernels,
                     engine_options);

@@ -11,8 +11,8 @@ namespace {
 
 constexpr int kMaxUploads = 1024;  // copies in flight; a step needs a few
 
-// Destructors cannot throw. At the process's end CUDA may be gone already; that is no trouble.
-void LogTrouble(cudaError_t code, const char* what) noexcept {
+// Destructors cannot throw. At the process's end CUDA may be gone already; that is no problem.
+void LogProblem(cudaError_t code, const char* what) noexcept {
   if (code == cudaSuccess || code == cudaErrorCudartUnloading) return;
   spdlog::error("{} failed: {}", what, CudaErrorText(code));
 }
@@ -63,7 +63,7 @@ CudaStream::CudaStream() {
   CudaCheck(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a CUDA stream");
 }
 
-CudaStream::~CudaStream() { LogTrouble(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
+CudaStream::~CudaStream() { LogProblem(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
 
 void CudaStream::Synchronize() {
   CudaCheck(cudaStreamSynchronize(stream_), "waiting for the GPU's work");
@@ -90,7 +90,7 @@ CudaClock::CudaClock(cudaStream_t stream, int64_t n_moments) : stream_(stream) {
 CudaClock::~CudaClock() { Destroy(); }
 
 void CudaClock::Destroy() noexcept {
-  for (cudaEvent_t event : events_) LogTrouble(cudaEventDestroy(event), "cudaEventDestroy");
+  for (cudaEvent_t event : events_) LogProblem(cudaEventDestroy(event), "cudaEventDestroy");
 }
 
 void CudaClock::Mark(int64_t moment) {
@@ -124,7 +124,7 @@ PinnedMemory::PinnedMemory(int64_t bytes) : bytes_(bytes) {
   data_ = static_cast<std::byte*>(data);
 }
 
-PinnedMemory::~PinnedMemory() { LogTrouble(cudaFreeHost(data_), "cudaFreeHost"); }
+PinnedMemory::~PinnedMemory() { LogProblem(cudaFreeHost(data_), "cudaFreeHost"); }
 
 CudaCopyEngine::CudaCopyEngine(cudaStream_t stream, int max_copies)
     : stream_(stream), events_(static_cast<size_t>(max_copies), nullptr) {
@@ -134,7 +134,7 @@ CudaCopyEngine::CudaCopyEngine(cudaStream_t stream, int max_copies)
 }
 
 CudaCopyEngine::~CudaCopyEngine() {
-  for (cudaEvent_t event : events_) LogTrouble(cudaEventDestroy(event), "cudaEventDestroy");
+  for (cudaEvent_t event : events_) LogProblem(cudaEventDestroy(event), "cudaEventDestroy");
 }
 
 void CudaCopyEngine::Start(const std::byte* from, std::byte* to, int64_t bytes, int64_t ticket) {
@@ -166,7 +166,7 @@ CudaDevice::CudaDevice(const CudaDeviceOptions& options)
 
 CudaDevice::~CudaDevice() {
   // Copies under way read pinned memory that is about to go.
-  LogTrouble(cudaStreamSynchronize(stream_.native()), "waiting for the GPU's work");
+  LogProblem(cudaStreamSynchronize(stream_.native()), "waiting for the GPU's work");
 }
 
 Buffer CudaDevice::Allocate(int64_t bytes) {
@@ -184,7 +184,7 @@ Buffer CudaDevice::Allocate(int64_t bytes) {
   }
   allocated_bytes_ += bytes;
   Buffer buffer(data, bytes, [this](void* owned, int64_t owned_bytes) {
-    LogTrouble(cudaFree(owned), "cudaFree");
+    LogProblem(cudaFree(owned), "cudaFree");
     allocated_bytes_ -= owned_bytes;
   });
   CudaCheck(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), stream_.native()),

@@ -169,11 +169,11 @@ class CpuKernels : public Kernels {
     });
   }
 
-  void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) override {
+  void ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) override {
     KVFOLD_CHECK(logits.rows == static_cast<int64_t>(largest.size()), "rows", logits.rows,
                  "largest", largest.size());
     ForRows(logits.rows, [&](int64_t row) {
-      LargestLogit& found = largest[static_cast<size_t>(row)];
+      ArgMaxLogit& found = largest[static_cast<size_t>(row)];
       found = {};
       if (logits.cols == 0) return;
       const float* const x = F32Row(logits, row);
@@ -207,7 +207,7 @@ class CpuKernels : public Kernels {
   ThreadPool& pool_;
   DType dtype_;
   const cpu::KernelTable& table_;
-  std::unique_ptr<cpu::LinearEngine> linear_;
+  std::unique_ptr<cpu::Linear> linear_;
   cpu::CpuAttention attention_;
 };
 

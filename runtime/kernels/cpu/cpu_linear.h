@@ -10,9 +10,9 @@
 
 namespace kvfold::cpu {
 
-class LinearEngine {
+class Linear {
  public:
-  virtual ~LinearEngine() = default;
+  virtual ~Linear() = default;
   virtual int64_t PackedBytes(LinearShape shape) = 0;
   virtual std::unique_ptr<PackedLinear> Pack(LinearShape shape, std::byte* memory,
                                              const WeightRows& rows) = 0;
@@ -21,10 +21,9 @@ class LinearEngine {
 };
 
 // oneDNN on slices, bf16. Used where the processor has matrix tiles, for which we have no product.
-std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table);
+std::unique_ptr<Linear> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table);
 // Our own panels, f32 or bf16: outputs written in place, the next panel fetched meanwhile, a row's
 // bits the same whatever rides beside it (oneDNN's AVX2 product gives it others).
-std::unique_ptr<LinearEngine> MakePanelLinear(ThreadPool& pool, const KernelTable& table,
-                                              DType dtype);
+std::unique_ptr<Linear> MakePanelLinear(ThreadPool& pool, const KernelTable& table, DType dtype);
 
 }  // namespace kvfold::cpu

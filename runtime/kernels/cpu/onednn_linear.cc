@@ -46,7 +46,7 @@ class OneDnnPacked : public PackedLinear {
   std::vector<Slice> slices_;
 };
 
-class OneDnnLinear : public LinearEngine {
+class OneDnnLinear : public Linear {
  public:
   OneDnnLinear(ThreadPool& pool, const KernelTable& table)
       : pool_(pool), table_(table), matmuls_(DType::kBF16, pool.size()) {
@@ -168,7 +168,7 @@ class OneDnnLinear : public LinearEngine {
 
 }  // namespace
 
-std::unique_ptr<LinearEngine> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table) {
+std::unique_ptr<Linear> MakeOneDnnLinear(ThreadPool& pool, const KernelTable& table) {
   return std::make_unique<OneDnnLinear>(pool, table);
 }
 

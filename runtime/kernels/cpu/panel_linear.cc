@@ -23,7 +23,7 @@ class PanelPacked : public PackedLinear {
   int64_t panel_bytes_;
 };
 
-class PanelLinear : public LinearEngine {
+class PanelLinear : public Linear {
  public:
   PanelLinear(ThreadPool& pool, const KernelTable& table, DType dtype)
       : pool_(pool),
@@ -124,8 +124,7 @@ class PanelLinear : public LinearEngine {
 
 }  // namespace
 
-std::unique_ptr<LinearEngine> MakePanelLinear(ThreadPool& pool, const KernelTable& table,
-                                              DType dtype) {
+std::unique_ptr<Linear> MakePanelLinear(ThreadPool& pool, const KernelTable& table, DType dtype) {
   return std::make_unique<PanelLinear>(pool, table, dtype);
 }
 

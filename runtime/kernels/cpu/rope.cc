@@ -89,8 +89,6 @@ void WriteElements(const KvLayout& layout, std::byte* tile, const TokenPlace& pl
       }
       return;
     }
-    case DType::kI32:
-      break;
   }
   KVFOLD_CHECK(false, "kv_dtype", DTypeName(layout.dtype));
 }

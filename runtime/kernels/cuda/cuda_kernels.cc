@@ -41,7 +41,7 @@ class CudaKernels : public Kernels {
     at += CudaSizing::kMostStatRows * 8;
     stats_ = reinterpret_cast<float*>(at);
     at += CudaSizing::kMostStatRows * 3 * 4;
-    largest_ = reinterpret_cast<LargestPart*>(at);
+    arg_max_ = reinterpret_cast<ArgMaxPart*>(at);
   }
 
   std::string name() const override {
@@ -76,7 +76,7 @@ class CudaKernels : public Kernels {
   void GatedActivation(ConstTensorView gate_up, TensorView out) override;
   void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
                   std::span<RowStats> stats) override;
-  void ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) override;
+  void ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) override;
   Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
     return executor_->MeasureCeilings(shapes, rows, activation_dtype());
   }
@@ -114,10 +114,10 @@ class CudaKernels : public Kernels {
   float* inv_freq_;
   int64_t* targets_;
   float* stats_;
-  LargestPart* largest_;
+  ArgMaxPart* arg_max_;
   std::vector<float> uploaded_freq_;  // what inv_freq_ holds
   std::vector<float> host_stats_;     // these are kept between calls for their memory
-  std::vector<LargestPart> host_largest_;
+  std::vector<ArgMaxPart> host_arg_max_;
 };
 
 void CudaKernels::CopyFromHost(ConstTensorView host, TensorView out) {
@@ -400,10 +400,10 @@ void CudaKernels::LogitStats(ConstTensorView logits, std::span<const int64_t> ta
   }
 }
 
-void CudaKernels::ArgMax(ConstTensorView logits, std::span<LargestLogit> largest) {
+void CudaKernels::ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) {
   KVFOLD_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(largest.size()),
                "rows", logits.rows, "largest", largest.size());
-  std::ranges::fill(largest, LargestLogit{});
+  std::ranges::fill(largest, ArgMaxLogit{});
   if (logits.elements() == 0) return;
   const int64_t part_cols = ArgMaxColumns(logits.cols);
   const int64_t n_parts = CeilDiv(logits.cols, part_cols);
@@ -414,7 +414,7 @@ void CudaKernels::ArgMax(ConstTensorView logits, std::span<LargestLogit> largest
     const int64_t rows = std::min(CudaSizing::kMostArgMaxRows, logits.rows - begin);
     ArgMaxArgs args;
     args.logits = reinterpret_cast<const float*>(logits.Row(begin));
-    args.parts = largest_;
+    args.parts = arg_max_;
     args.stride = logits.stride;
     args.cols = Int(logits.cols, "columns");
     args.part_cols = static_cast<int>(part_cols);
@@ -422,12 +422,12 @@ void CudaKernels::ArgMax(ConstTensorView logits, std::span<LargestLogit> largest
     args.n_parts = static_cast<int>(n_parts);
     args.wide = access.wide;
     executor_->ArgMax(args);
-    host_largest_.resize(static_cast<size_t>(rows * n_parts));
-    executor_->Download(largest_, host_largest_.data(),
-                        rows * n_parts * static_cast<int64_t>(sizeof(LargestPart)));
+    host_arg_max_.resize(static_cast<size_t>(rows * n_parts));
+    executor_->Download(arg_max_, host_arg_max_.data(),
+                        rows * n_parts * static_cast<int64_t>(sizeof(ArgMaxPart)));
     for (int64_t i = 0; i < rows * n_parts; ++i) {
-      LargestLogit& found = largest[static_cast<size_t>(begin + i / n_parts)];
-      const LargestPart& part = host_largest_[static_cast<size_t>(i)];
+      ArgMaxLogit& found = largest[static_cast<size_t>(begin + i / n_parts)];
+      const ArgMaxPart& part = host_arg_max_[static_cast<size_t>(i)];
       if (part.logit > found.logit || std::isnan(part.logit)) found = {part.logit, part.column};
     }
   }

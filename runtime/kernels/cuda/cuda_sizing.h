@@ -46,7 +46,7 @@ class CudaSizing : public KernelSizing {
   static constexpr int64_t kMostStatRows = 1024;
   static constexpr int64_t kMostArgMaxRows = 256;
   static constexpr int64_t kArgMaxBytes =
-      kMostArgMaxRows * kMostArgMaxParts * static_cast<int64_t>(sizeof(LargestPart));
+      kMostArgMaxRows * kMostArgMaxParts * static_cast<int64_t>(sizeof(ArgMaxPart));
   static constexpr int64_t kOwnBytes = kTables * kTableBytes + kMostPositions * 8 + kMostPairs * 4 +
                                        kMostStatRows * (8 + 3 * 4) + kArgMaxBytes;
 

@@ -36,8 +36,6 @@ void WithCacheType(DType dtype, Use&& use) {
       return use.template operator()<DType::kBF16>();
     case DType::kI8:
       return use.template operator()<DType::kI8>();
-    case DType::kI32:
-      break;
   }
   throw std::logic_error("no CUDA kernel for this cache");
 }

@@ -115,13 +115,13 @@ constexpr int64_t ArgMaxColumns(int64_t cols) {
   constexpr int64_t kLeast = 4096;  // 16 a thread
   return Most(kLeast, CeilDiv<int64_t>(cols, kMostArgMaxParts * 8) * 8);
 }
-struct LargestPart {
+struct ArgMaxPart {
   float logit;
   int column;  // of the row
 };
 struct ArgMaxArgs {
   const float* logits = nullptr;
-  LargestPart* parts = nullptr;  // [rows][n_parts]: LargestLogit of kernels.h, of a part
+  ArgMaxPart* parts = nullptr;  // [rows][n_parts]: ArgMaxLogit of kernels.h, of a part
   int64_t stride = 0;
   int cols = 0;
   int part_cols = 0;  // a multiple of 8

@@ -104,7 +104,7 @@ KVFOLD_DEVICE void LogitStatsBody(const LogitStatsArgs& args) {
 }
 
 // A NaN, once taken, stays.
-KVFOLD_DEVICE void TakeLarger(LargestPart& largest, const LargestPart& other) {
+KVFOLD_DEVICE void TakeLarger(ArgMaxPart& largest, const ArgMaxPart& other) {
   if (other.logit > largest.logit || other.logit != other.logit ||
       (other.logit == largest.logit && other.column < largest.column)) {
     largest = other;
@@ -118,7 +118,7 @@ KVFOLD_DEVICE void ArgMaxBody(const ArgMaxArgs& args) {
   const float* const logits = args.logits + row * args.stride;
   const int begin = ptx::BlockY() * args.part_cols;
   const int end = Least(args.cols, begin + args.part_cols);
-  LargestPart largest = {ptx::FloatOf(0xff800000u), begin};
+  ArgMaxPart largest = {ptx::FloatOf(0xff800000u), begin};
   for (int i = begin + ptx::ThreadX() * kCount; i < end; i += kRowThreads * kCount) {
     float x[kCount];
     LoadRun(logits + i, x);

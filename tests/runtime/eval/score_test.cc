@@ -215,7 +215,7 @@ TEST_F(ScoreTest, LogitsThatAreNoNumbersAreRefusedByPosition) {
   }
 }
 
-// A full disk, say: the trouble is told when the step is over, and no rank is left waiting.
+// A full disk, say: the problem is told when the step is over, and no rank is left waiting.
 TEST_F(ScoreTest, SinkThatThrowsLeavesTheRanksInStep) {
   const std::vector<TokenId> tokens = RandomTokens(config_, 40, 1);
   RunLocalModel("random", Options(2, 16), [&](LocalRank& rank) {

@@ -61,11 +61,11 @@ class RowsTest : public KernelsTest {
     return stats;
   }
 
-  std::vector<LargestLogit> Largest(int64_t rows, int64_t cols, std::span<const float> logits,
-                                    int64_t more_stride = 0) {
+  std::vector<ArgMaxLogit> Largest(int64_t rows, int64_t cols, std::span<const float> logits,
+                                   int64_t more_stride = 0) {
     Matrix in(backend(), DType::kF32, rows, cols, cols + more_stride);
     in.Set(logits);
-    std::vector<LargestLogit> largest(static_cast<size_t>(rows), LargestLogit{kNan, -1});
+    std::vector<ArgMaxLogit> largest(static_cast<size_t>(rows), ArgMaxLogit{kNan, -1});
     kernels().ArgMax(in.view(), largest);
     backend().device().stream().Synchronize();
     return largest;
@@ -366,10 +366,10 @@ TEST_P(RowsTest, LogitStatsRowsKeepTheirBits) {
   }
 }
 
-void ExpectLargest(const std::vector<LargestLogit>& got, std::span<const float> logits,
+void ExpectLargest(const std::vector<ArgMaxLogit>& got, std::span<const float> logits,
                    int64_t cols) {
   for (size_t t = 0; t < got.size(); ++t) {
-    LargestLogit want;
+    ArgMaxLogit want;
     for (int64_t i = 0; i < cols; ++i) {
       const float x = logits[t * static_cast<size_t>(cols) + static_cast<size_t>(i)];
       if (x > want.logit) want = {x, static_cast<int32_t>(i)};
@@ -421,7 +421,7 @@ TEST_P(RowsTest, ArgMaxTellsOfANan) {
         rows[n + at] = kNan;
         for (size_t i = 2 * n; i < 3 * n; ++i) rows[i] = kNan;
         if (n > 1) rows[2 * n + at] = other;
-        const std::vector<LargestLogit> got = Largest(3, cols, rows);
+        const std::vector<ArgMaxLogit> got = Largest(3, cols, rows);
         ExpectLargest({got[0]}, std::span(rows).first(n), cols);
         for (const size_t row : {size_t{1}, size_t{2}}) {
           EXPECT_TRUE(std::isnan(got[row].logit)) << "row " << row << " has " << got[row].logit;

@@ -80,7 +80,7 @@ TEST(EmulatedModel, SumsOverRanksMayBeF32) {
   LocalModelOptions options{
       .tp_size = 2, .chunk = 64, .dtype = DType::kBF16, .kv_dtype = DType::kBF16};
   const auto in_bf16 = Logits(model, options);
-  options.sums_in_f32 = true;
+  options.allreduce_in_f32 = true;
   const auto in_f32 = Logits(model, options);
   EXPECT_LE(Distance(in_f32, want), Bf16Distance(model));
   EXPECT_FALSE(SameBits(in_f32, in_bf16));
