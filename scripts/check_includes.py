@@ -4,8 +4,8 @@
     check_includes.py                       exit 1 and one line an offender where an include points the wrong way, names no
                                             file from the repository's root, or closes a cycle
     check_includes.py --draw                print the house: folders, and an arrow for every include that there is
-    check_includes.py --update README.md    write the drawing between the markers of that page
-    check_includes.py --check README.md     exit 1 where the page's drawing is stale
+    check_includes.py --update docs/design.md   write the drawing between the markers of that page
+    check_includes.py --check docs/design.md    exit 1 where the page's drawing is stale
 
 Rooms: launcher -> runtime -> shard -> models -> comm. Folders of runtime/ are ordered too. A folder may include itself and
 those to its right. tests/ and scripts/ may include anything and be included by nobody.
@@ -36,7 +36,7 @@ RUNTIME = {
 SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
-NOTE = "<!-- drawn by scripts/check_includes.py --update README.md -->"
+NOTE = "<!-- drawn by scripts/check_includes.py --update docs/design.md -->"
 
 
 class House:
@@ -207,7 +207,7 @@ def main():
         before, _, after = split_page(arguments.update)
         arguments.update.write_text(before + BEGIN + wanted + END + after, encoding="utf-8")
     if arguments.check and split_page(arguments.check)[1] != wanted:
-        print(f"{arguments.check}: the house is stale; run scripts/check_includes.py --update README.md", file=sys.stderr)
+        print(f"{arguments.check}: the house is stale; run scripts/check_includes.py --update docs/design.md", file=sys.stderr)
         return 1
     return 1 if offenders else 0
 

@@ -91,8 +91,8 @@ TEST_P(PropertiesTest, TheSameRunGivesTheSameBitsOnAnyNumberOfThreads) {
 // An element of the cache is rounded by at most half a unit: 2^-9 of itself in bf16, 1/254 of the
 // largest of its position and head in int8 (1 % of a typical one). Scores and
 // values are off by about as much, and every layer of gain 1.5 passes on the errors of those before
-// it, while its softmax may sharpen them. These models show 0.7 % to 2.5 % with int8, as
-// the README says; the bound leaves room for the rounding of other processors.
+// it, while its softmax may sharpen them. These models show 0.4 % to 2.1 % with int8, as
+// docs/models.md says; the bound leaves room for the rounding of other processors.
 TEST_P(PropertiesTest, RoundedCachesAreAsCloseAsTheirRounding) {
   const uint64_t seed = GetParam();
   const ModelConfig config = RandomConfig(seed);
