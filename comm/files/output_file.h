@@ -5,9 +5,9 @@
 //
 //   regular files         are opened for reading too, appended to, locked, synced; what cannot be
 //                         written whole is taken back
-//   pipes, sockets,       are streams: written only, never read, locked or synced. Nothing waits for
-//   devices, "-"          ever: while a pipe is full, or a FIFO has no reader, the caller is asked
-//                         whether to go on
+//   pipes, sockets,       are streams: written only, never read, locked or synced. Nothing waits
+//   devices, "-"          for ever: while a pipe is full, or a FIFO has no reader, the caller is
+//                         asked whether to go on
 //
 // "-" is standard output, a stream even where that is a regular file. SIGPIPE and SIGXFSZ must be
 // ignored (launcher/inheritance.h): a reader that has gone is an error like a full disk.

@@ -1,9 +1,9 @@
 // runtime/kernels/kernels.h: what a Transformer asks of a device, at fused grain, in stream order.
 //
-// Shapes use the glossary of dims (docs/design.md). A row is one token. Views are borrowed until the stream
-// has passed the call. A row's result depends on that row's inputs alone (and, in Attention, on its
-// sequence), never on which or how many other rows are in the call: bit for bit, whatever the
-// number of threads. Nothing here allocates in the steady state.
+// Shapes use the glossary of dims (docs/design.md). A row is one token. Views are borrowed until
+// the stream has passed the call. A row's result depends on that row's inputs alone (and, in
+// Attention, on its sequence), never on which or how many other rows are in the call: bit for bit,
+// whatever the number of threads. Nothing here allocates in the steady state.
 #pragma once
 
 #include <cstdint>
@@ -143,9 +143,9 @@ class Kernels : public KernelSizing {
                       TensorView y) = 0;
 
   // qkv: f32 or product_dtype [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: q heads, k heads, v
-  // heads. Norms q and k where the heads have norms. Rotates q in place; writes rotated k, and v, into the pending chunk of every sequence's
-  // view, quantising where the cache does; what is not finite as shard/kv_layout.h has it.
-  // key_bias: empty where the cache has none.
+  // heads. Norms q and k where the heads have norms. Rotates q in place; writes rotated k, and v,
+  // into the pending chunk of every sequence's view, quantising where the cache does; what is not
+  // finite as shard/kv_layout.h has it. key_bias: empty where the cache has none.
   virtual void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
                           std::span<const SequenceRows> sequences, const KeyBias& key_bias) = 0;
 
