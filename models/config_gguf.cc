@@ -1,6 +1,7 @@
 #include "models/config_gguf.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <string>
@@ -174,6 +175,23 @@ RopeConfig ReadRope(ArchitectureKeys& keys, const std::vector<GgufFile>& files,
   return rope;
 }
 
+// As llama.cpp computes them: what of transformers' configs has no key here goes by the shapes of
+// the models that there are (llama-model.cpp, LLM_ARCH_GEMMA2, LLM_ARCH_GEMMA3). Norms hold their
+// offset.
+void ReadGemma(ArchitectureKeys& keys, const Family& family, ModelConfig* config,
+               ConfigOrigins* origins) {
+  config->activation = Activation::kGeluTanh;
+  config->embedding_scale = std::sqrt(static_cast<float>(config->hidden));
+  config->score_cap = keys.Float("attn_logit_softcapping", family.gemma->score_cap);
+  origins->score_cap = keys.Of("attn_logit_softcapping");
+  config->logit_cap = keys.Float("final_logit_softcapping", family.gemma->logit_cap);
+  origins->logit_cap = keys.Of("final_logit_softcapping");
+  if (keys.Int("block_count") == family.gemma->layers_of_27b) {
+    config->attention_scale =
+        1.0 / std::sqrt(static_cast<double>(config->hidden / config->n_heads));
+  }
+}
+
 int64_t ReadVocabSize(ArchitectureKeys& keys, const std::vector<GgufFile>& files, Origin* origin) {
   const int64_t stated = keys.Int("vocab_size", -1);
   const GgufTensor* const embedding = FindTensor(files, "token_embd.weight");
@@ -198,14 +216,15 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   }
   ModelConfig config;
   const std::string_view architecture = file.String("general.architecture");
-  const Family* const family = FindFamily(architecture);
-  if (family == nullptr || !family->in_gguf) {
+  const auto family = std::ranges::find_if(Families(), [&](const Family& candidate) {
+    return !architecture.empty() && candidate.gguf_name == architecture;
+  });
+  if (family == Families().end()) {
     throw InputError(fmt::format("{}: general.architecture is {}, expected {}", file.path(),
-                                 Quoted(architecture),
-                                 ListFamilies(&Family::model_type, "\"", /*of_gguf=*/true)));
+                                 Quoted(architecture), ListFamilies(&Family::gguf_name, "\"")));
   }
-  config.architecture = architecture;
-  ArchitectureKeys keys(file, config.architecture);
+  config.architecture = family->model_type;
+  ArchitectureKeys keys(file, std::string(architecture));
   ConfigOrigins origins;
   ConfigRefusals refusals(options);
   const int64_t n_layers = keys.Int("block_count");
@@ -246,8 +265,16 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.vocab_size = ReadVocabSize(keys, files, &origins.vocab_size);
   config.ropes = {ReadRope(keys, files, &origins, &refusals)};
   LayerSpec layer = family->layer;
-  layer.window = keys.Int("attention.sliding_window", 0);
+  const double local_theta = family->gemma ? family->gemma->local_theta : 0.0;
+  const bool slides_unsaid = family->window_period > 0 && local_theta == 0.0;  // Gemma 2
+  layer.window = keys.Int("attention.sliding_window", slides_unsaid ? 4096 : 0);
   origins.window = keys.Of("attention.sliding_window");
+  if (family->gemma.has_value()) ReadGemma(keys, *family, &config, &origins);
+  int64_t period = family->window_period;
+  if (local_theta > 0.0) {
+    period = keys.Int("attention.sliding_window_pattern", period);
+    config.ropes.push_back({.theta = keys.Float("rope.freq_base_swa", local_theta)});
+  }
   if (family->windows == Family::Windows::kLaterLayers && layer.window != 0) {
     refusals.Add(
         fmt::format("{} is {}, expected none: which layers of a {} model slide is not said",
@@ -259,6 +286,12 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.tie_embeddings = FindTensor(files, "output.weight") == nullptr;
   layer.qkv_bias |= FindTensor(files, "blk.0.attn_q.bias") != nullptr;
   config.layers.assign(static_cast<size_t>(n_layers), layer);
+  for (int64_t i = period; i > 0 && i <= n_layers; i += period) {
+    config.layers[static_cast<size_t>(i - 1)].window = 0;
+  }
+  for (LayerSpec& spec : config.layers) {
+    if (local_theta > 0.0 && spec.window > 0) spec.rope = 1;
+  }
   CheckModelConfig(config, origins);
   constexpr std::string_view kBos = "tokenizer.ggml.bos_token_id";
   const std::vector<int64_t> bos =

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "comm/error.h"
@@ -85,11 +86,14 @@ void ExpectNumber(JsonFields& fields, const std::string& key, double expected,
 
 // transformers: MistralConfig slides every layer, by 4096 unless told (null: none), and has no key
 // use_sliding_window; Qwen2Config slides only with use_sliding_window, and then as layer_types says
-// or, without it, the layers from max_window_layers on. Llama never slides.
-void ReadWindows(JsonFields& fields, Family::Windows kind, std::vector<LayerSpec>* layers) {
+// or, without it, the layers from max_window_layers on. Gemma 2 and 3 slide all but every
+// second or sixth layer, or as layer_types says. Llama never slides.
+void ReadWindows(JsonFields& fields, const Family& family, std::vector<LayerSpec>* layers) {
+  const Family::Windows kind = family.windows;
   const auto n_layers = static_cast<int64_t>(layers->size());
   int64_t window = 0;
   int64_t first_sliding_layer = 0;
+  int64_t period = family.window_period;
   if (kind == Family::Windows::kAllLayers) {
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     if (window == 0 && fields.Int("sliding_window").has_value()) {
@@ -106,6 +110,12 @@ void ReadWindows(JsonFields& fields, Family::Windows kind, std::vector<LayerSpec
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     if (!slides) window = 0;
     first_sliding_layer = fields.Int("max_window_layers").value_or(28);
+  } else if (kind == Family::Windows::kPeriodic) {
+    window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
+    // Gemma 2 has no such key.
+    if (family.gemma->local_theta > 0.0)
+      period = fields.Int("sliding_window_pattern").value_or(period);
+    if (period < 1) fields.Refuse("sliding_window_pattern", "a positive integer");
   }
   const auto layer_types = fields.Strings("layer_types");
   if (layer_types.has_value()) {
@@ -130,12 +140,40 @@ void ReadWindows(JsonFields& fields, Family::Windows kind, std::vector<LayerSpec
     return;
   }
   for (int64_t layer = 0; layer < n_layers; ++layer) {
-    if (layer >= first_sliding_layer) (*layers)[layer].window = window;
+    const bool sees_all = period > 0 && (layer + 1) % period == 0;
+    if (layer >= first_sliding_layer && !sees_all) (*layers)[layer].window = window;
   }
 }
 
 Origin Of(const JsonFields& fields, const std::string& key) {
   return {fields.what(), fields.Full(key)};
+}
+
+// Its norms multiply by 1 + w, its embeddings by the root of their width in float32, and its scores
+// by query_pre_attn_scalar instead of head_dim (modeling_gemma2.py). hidden_act is not read
+// there. A layer of Gemma 3 that slides has a RoPE of its own.
+void ReadGemma(JsonFields& fields, const Family::Gemma& defaults, ModelConfig* config,
+               ConfigOrigins* origins, ConfigRefusals* refusals) {
+  config->activation = Activation::kGeluTanh;
+  config->norm_offset = 1.0;
+  config->embedding_scale = std::sqrt(static_cast<float>(config->hidden));
+  const auto cap = [&](const char* key, double fallback, double* value, Origin* origin) {
+    *value = fields.HasKey(key) ? fields.Number(key).value_or(0.0) : fallback;
+    *origin = Of(fields, key);
+  };
+  if (defaults.score_cap > 0.0) {  // transformers' Gemma 3 does not compute with it
+    cap("attn_logit_softcapping", defaults.score_cap, &config->score_cap, &origins->score_cap);
+  }
+  cap("final_logit_softcapping", defaults.logit_cap, &config->logit_cap, &origins->logit_cap);
+  const double scalar = fields.Number("query_pre_attn_scalar").value_or(256.0);
+  config->attention_scale = 1.0 / std::sqrt(scalar);
+  origins->attention_scale = Of(fields, "1 / sqrt(query_pre_attn_scalar)");
+  fields.HasKey("hidden_act");
+  const std::string activation = fields.String("hidden_activation").value_or("gelu_pytorch_tanh");
+  if (activation != "gelu_pytorch_tanh") {
+    refusals->Add(
+        fmt::format("{}, expected \"gelu_pytorch_tanh\"", fields.Found("hidden_activation")));
+  }
 }
 
 // Of config.json or generation_config.json. Of the latter only its token ids matter: the rest is
@@ -221,14 +259,24 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
   origins.max_positions = Of(fields, "max_position_embeddings");
   config.rms_eps = fields.Number("rms_norm_eps").value_or(1e-6);
   origins.rms_eps = Of(fields, "rms_norm_eps");
-  config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(false);
-  config.ropes = {ReadJsonRope(fields, config.max_positions, &origins, &refusals)};
-  ReadWindows(fields, family.windows, &config.layers);
+  config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(family.ties_embeddings);
+  ReadWindows(fields, family, &config.layers);
+  if (const double local = family.gemma ? family.gemma->local_theta : 0.0; local > 0.0) {
+    config.ropes =
+        ReadJsonRopes(fields, family.theta, local, config.max_positions, &origins, &refusals);
+    for (LayerSpec& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;
+  } else {
+    config.ropes = {ReadJsonRope(fields, family.theta, config.max_positions, &origins, &refusals)};
+  }
   origins.window = Of(fields, "sliding_window");
 
-  const std::string activation = fields.String("hidden_act").value_or("silu");
-  if (activation != "silu" && activation != "swish") {
-    refusals.Add(fmt::format("{}, expected \"silu\"", fields.Found("hidden_act")));
+  if (family.gemma.has_value()) {
+    ReadGemma(fields, *family.gemma, &config, &origins, &refusals);
+  } else {
+    const std::string activation = fields.String("hidden_act").value_or("silu");
+    if (activation != "silu" && activation != "swish") {
+      refusals.Add(fmt::format("{}, expected \"silu\"", fields.Found("hidden_act")));
+    }
   }
   ExpectNumber(fields, "pretraining_tp", 1, &refusals);
   ExpectNumber(fields, "partial_rotary_factor", 1, &refusals);

@@ -12,6 +12,7 @@ namespace {
 // tokens that nothing here reads.
 constexpr std::string_view kHarmlessKeys[] = {
     "attn_implementation",
+    "cache_implementation",
     "auto_map",
     "bad_words_ids",
     "base_model",

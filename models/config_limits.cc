@@ -81,6 +81,11 @@ void CheckModelConfig(const ModelConfig& config, const ConfigOrigins& origins) {
   CheckRange(origins.vocab_size, config.vocab_size, 1, 1 << 24);
   CheckRange(origins.max_positions, config.max_positions, 1, int64_t{1} << 40);
   CheckPositive(origins.rms_eps, config.rms_eps);
+  if (config.attention_scale.has_value()) {
+    CheckPositive(origins.attention_scale, *config.attention_scale);
+  }
+  if (config.score_cap != 0.0) CheckPositive(origins.score_cap, config.score_cap);
+  if (config.logit_cap != 0.0) CheckPositive(origins.logit_cap, config.logit_cap);
   for (const LayerSpec& layer : config.layers) {
     CheckRange(origins.window, layer.window, 0, int64_t{1} << 40);
   }

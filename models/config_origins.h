@@ -14,7 +14,7 @@ struct Origin {
 // Named as the fields of ModelConfig, LayerSpec and RopeConfig.
 struct ConfigOrigins {
   Origin n_layers, hidden, n_heads, n_kv_heads, head_dim, ffn_dim, vocab_size, max_positions;
-  Origin rms_eps, window;
+  Origin rms_eps, window, attention_scale, score_cap, logit_cap;
   Origin theta, factor, low_freq_factor, high_freq_factor, original_max_positions, freq_factors;
 };
 

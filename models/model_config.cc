@@ -1,5 +1,7 @@
 #include "models/model_config.h"
 
+#include <cmath>
+
 #include "models/checkpoint/model_path.h"
 #include "models/config_gguf.h"
 #include "models/config_json.h"
@@ -10,6 +12,10 @@ std::vector<int64_t> ModelConfig::windows() const {
   std::vector<int64_t> windows;
   for (const LayerSpec& layer : layers) windows.push_back(layer.window);
   return windows;
+}
+
+double ModelConfig::softmax_scale() const {
+  return attention_scale.value_or(1.0 / std::sqrt(static_cast<double>(head_dim)));
 }
 
 ModelConfig ReadModelConfig(const std::filesystem::path& model, const ConfigOptions& options) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,18 @@ struct RopeConfig {
 // Requires head_dim even, and freq_factors as long as said above.
 std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int64_t head_dim);
 
+// What the gate of a feed-forward goes through: x / (1 + exp(-x)), or the tanh form of GELU
+// (arXiv:1606.08415, section 2), x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))).
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
 // What the layers of one model may differ in.
 struct LayerSpec {
   int64_t window = 0;  // positions that a query sees, itself included; 0 = all
   int rope = 0;        // which of ModelConfig::ropes
   bool qkv_bias = false;
   bool qk_norm = false;  // of every query and key head, before RoPE
+  // Of what attention and feed-forward give, before it is added to the residual.
+  bool post_norms = false;
 
   // Whether a bias is the last thing that is added to a key before RoPE.
   bool keys_end_biased() const { return qkv_bias && !qk_norm; }
@@ -45,7 +52,7 @@ struct LayerSpec {
 };
 
 struct ModelConfig {
-  std::string architecture;  // "llama", "mistral", "qwen2", "qwen3"
+  std::string architecture;  // Family::model_type
   std::vector<LayerSpec> layers;
   std::vector<RopeConfig> ropes = {RopeConfig()};  // those of its layers
   int64_t hidden = 0;                              // width of the residual stream
@@ -56,6 +63,12 @@ struct ModelConfig {
   int64_t vocab_size = 0;
   int64_t max_positions = 0;  // trained context; only warned about
   double rms_eps = 1e-6;
+  double norm_offset = 0.0;  // added to the weights of norms as files have them
+  double embedding_scale = 1.0;
+  std::optional<double> attention_scale;  // nullopt: 1 / sqrt(head_dim)
+  double score_cap = 0.0;  // soft-caps of attention's scaled scores and of logits; 0: none
+  double logit_cap = 0.0;
+  Activation activation = Activation::kSilu;
   bool tie_embeddings = false;
   int64_t bos_id = -1;  // -1: none
   std::vector<int64_t> eos_ids;
@@ -63,6 +76,7 @@ struct ModelConfig {
   int64_t n_layers() const { return static_cast<int64_t>(layers.size()); }
   const LayerSpec& layer(int64_t index) const { return layers[static_cast<size_t>(index)]; }
   std::vector<int64_t> windows() const;  // by layer
+  double softmax_scale() const;          // of scores
   // Query heads that share one KV head.
   int64_t group_size() const { return n_heads / n_kv_heads; }
   bool operator==(const ModelConfig&) const = default;

@@ -21,7 +21,14 @@ constexpr TensorRow kTable[] = {
     {kEmbedding, kVocabulary, kEmbeddingTensor, "token_embd.weight", kVocab, kHidden},
 
     {kNorm, kAttentionNorm, kFirstOfLayer, "attn_norm.weight", kOne, kHidden},
-    {kNorm, kFfnNorm, "post_attention_layernorm.weight", "ffn_norm.weight", kOne, kHidden},
+    {kNorm, kFfnNorm, "post_attention_layernorm.weight", "ffn_norm.weight", kOne, kHidden,
+     kNotPostNormed},
+    {kNorm, kFfnNorm, "pre_feedforward_layernorm.weight", "ffn_norm.weight", kOne, kHidden,
+     kPostNormed},
+    {kNorm, kPostAttentionNorm, "post_attention_layernorm.weight", "post_attention_norm.weight",
+     kOne, kHidden, kPostNormed},
+    {kNorm, kPostFfnNorm, "post_feedforward_layernorm.weight", "post_ffw_norm.weight", kOne,
+     kHidden, kPostNormed},
     {kWeight, kQkv, "self_attn.q_proj.weight", "attn_q.weight", kQWidth, kHidden, kAlways,
      kPermuted},
     {kWeight, kQkv, "self_attn.k_proj.weight", "attn_k.weight", kKvWidth, kHidden, kAlways,
@@ -55,6 +62,10 @@ bool IsThere(const ModelConfig& config, const TensorRow& row, int64_t layer) {
       return config.layer(layer).qkv_bias;
     case kHeadsNormed:
       return config.layer(layer).qk_norm;
+    case kPostNormed:
+      return config.layer(layer).post_norms;
+    case kNotPostNormed:
+      return !config.layer(layer).post_norms;
     case kUntied:
       return !config.tie_embeddings;
   }
@@ -62,9 +73,10 @@ bool IsThere(const ModelConfig& config, const TensorRow& row, int64_t layer) {
 }
 
 // "PREFIXn.rest" to the place of a layer's tensor called `rest`; n without leading zeros, so that
-// no two names mean one layer.
+// no two names mean one layer. Rows of `absent` models are passed over.
 std::optional<TensorPlace> Find(std::string_view name, std::string_view layers,
-                                std::string_view TensorRow::*name_of) {
+                                std::string_view TensorRow::*name_of,
+                                std::optional<TensorRow::Presence> absent = std::nullopt) {
   int64_t layer = -1;
   if (name.starts_with(layers)) {
     const std::string_view rest = name.substr(layers.size());
@@ -76,7 +88,9 @@ std::optional<TensorPlace> Find(std::string_view name, std::string_view layers,
     name = rest.substr(digits + 1);
   }
   for (const TensorRow& row : kTable) {
-    if (row.is_of_layer() == (layer >= 0) && row.*name_of == name) return TensorPlace{&row, layer};
+    if (row.is_of_layer() != (layer >= 0) || row.*name_of != name || row.presence == absent)
+      continue;
+    return TensorPlace{&row, layer};
   }
   return std::nullopt;
 }
@@ -119,14 +133,16 @@ std::optional<TensorPlace> FindTensorPlace(std::string_view name) {
 
 bool IsModelTensor(std::string_view name) { return FindTensorPlace(name).has_value(); }
 
-std::optional<std::string> NameFromGguf(std::string_view gguf_name) {
-  const auto place = Find(gguf_name, kGgufLayers, &TensorRow::gguf_name);
+std::optional<std::string> NameFromGguf(std::string_view gguf_name, bool post_norms) {
+  const auto place = Find(gguf_name, kGgufLayers, &TensorRow::gguf_name,
+                          post_norms ? kNotPostNormed : kPostNormed);
   if (!place.has_value()) return std::nullopt;
   return NameOf(*place->row, place->layer);
 }
 
-std::string NameInGguf(std::string_view name) {
-  const auto place = FindTensorPlace(name);
+std::string NameInGguf(std::string_view name, bool post_norms) {
+  const auto place =
+      Find(name, kLayers, &TensorRow::name, post_norms ? kNotPostNormed : kPostNormed);
   if (!place.has_value()) return std::string(name);
   if (!place->row->is_of_layer()) return std::string(place->row->gguf_name);
   return fmt::format("{}{}.{}", kGgufLayers, place->layer, place->row->gguf_name);

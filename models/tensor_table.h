@@ -27,17 +27,19 @@ int64_t CutUnit(const ModelConfig& config, TensorDim dim);
 // The weights as the device holds them: the tensors of one slot are stacked in the table's order.
 // Those of a layer come first, those of the model from kFinalNorm on.
 enum class WeightSlot : uint8_t {
-  kAttentionNorm,  // [hidden]
-  kFfnNorm,        // [hidden]
-  kQkv,            // rows: q heads, k heads, v heads
-  kAttentionOut,   // columns: q heads
-  kGateUp,         // rows: FFN columns of gate, then of up
-  kDown,           // columns: FFN columns
-  kQkvBias,        // [q heads, k heads, v heads]
-  kQueryNorm,      // [head_dim]
-  kKeyNorm,        // [head_dim]
-  kFinalNorm,      // [hidden]
-  kVocabulary      // rows: the vocabulary's
+  kAttentionNorm,  // [hidden], as all norms but those of heads
+  kFfnNorm,
+  kPostAttentionNorm,
+  kPostFfnNorm,
+  kQkv,           // rows: q heads, k heads, v heads
+  kAttentionOut,  // columns: q heads
+  kGateUp,        // rows: FFN columns of gate, then of up
+  kDown,          // columns: FFN columns
+  kQkvBias,       // [q heads, k heads, v heads]
+  kQueryNorm,     // [head_dim]
+  kKeyNorm,       // [head_dim]
+  kFinalNorm,
+  kVocabulary  // rows: the vocabulary's
 };
 inline constexpr int kWeightSlots = static_cast<int>(WeightSlot::kVocabulary) + 1;
 bool IsVector(WeightSlot slot);  // held as f32; all others are packed products
@@ -56,7 +58,14 @@ void ForEachSlot(const ModelConfig& config, const Visit& visit) {
 }
 
 struct TensorRow {
-  enum class Presence : uint8_t { kAlways, kBiased, kHeadsNormed, kUntied };
+  enum class Presence : uint8_t {
+    kAlways,
+    kBiased,
+    kHeadsNormed,
+    kPostNormed,
+    kNotPostNormed,
+    kUntied
+  };
 
   TensorRole role;
   WeightSlot slot;
@@ -95,13 +104,14 @@ struct TensorPlace {
 std::optional<TensorPlace> FindTensorPlace(std::string_view name);
 bool IsModelTensor(std::string_view name);
 // "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; nullopt where no model here
-// has such a tensor.
-std::optional<std::string> NameFromGguf(std::string_view gguf_name);
+// has such a tensor. What a norm is called on one side depends on whether the model has post-norms.
+std::optional<std::string> NameFromGguf(std::string_view gguf_name, bool post_norms = false);
 // The other way round: "model.norm.weight" -> "output_norm.weight". Another name is left as it is.
-std::string NameInGguf(std::string_view name);
+std::string NameInGguf(std::string_view name, bool post_norms = false);
 
 inline constexpr std::string_view kEmbeddingTensor = "model.embed_tokens.weight";
 inline constexpr std::string_view kHeadTensor = "lm_head.weight";
+inline constexpr std::string_view kGgufPostNorm = "blk.0.post_attention_norm.weight";
 // What every layer has, and the layers of hardly another part of a model.
 inline constexpr std::string_view kFirstOfLayer = "input_layernorm.weight";
 

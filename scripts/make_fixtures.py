@@ -49,6 +49,11 @@ ROUNDING = 1.5e-5  # a float32 pass may differ from a float64 pass by this much:
 FOLDER_BYTES = 1_000_000
 
 
+def norm_offset(config):
+    """What norm weights are drawn around: those of Gemma multiply by 1 + w."""
+    return 0 if config["model_type"].startswith("gemma") else 1
+
+
 def draw_weights(model, fixture):
     """The state dict of `model` with random values, drawn by name order so that nothing depends on a torch version."""
     random = np.random.default_rng(fixture.seed)
@@ -59,7 +64,7 @@ def draw_weights(model, fixture):
             continue
         noise = random.standard_normal(tuple(tensor.shape), dtype=np.float32)
         if name.endswith("norm.weight"):
-            value = 1 + 0.3 * noise
+            value = norm_offset(fixture.config) + 0.3 * noise
         elif name.endswith("embed_tokens.weight"):
             value = fixture.embedding_gain * noise
         elif name.endswith(".bias"):
@@ -114,9 +119,11 @@ def logits_of(model, tokens, attention_mask=None):
 def write_bf16(reference, model, tokens, logits):
     """The relative distance of the model's own bf16 pass, which one of ours is held to."""
     narrow = copy.deepcopy(model)
-    frequencies = narrow.model.rotary_emb.inv_freq
+    rotary = narrow.model.rotary_emb
+    frequencies = {name: buffer.clone() for name, buffer in rotary.named_buffers()}
     narrow.to(torch.bfloat16)
-    narrow.model.rotary_emb.inv_freq = frequencies  # float32, as from_pretrained leaves them
+    for name, buffer in frequencies.items():
+        setattr(rotary, name, buffer)  # float32, as from_pretrained leaves them
     found = narrow(torch.tensor([tokens]), use_cache=False).logits[0].float().numpy().astype(np.float64)
     distance = float(np.linalg.norm(found - logits) / np.linalg.norm(logits))
     write_json(reference / "bf16.json", {"distance": float(f"{distance:.3g}")})
@@ -140,6 +147,12 @@ def layer_windows(config):
     layers = config["num_hidden_layers"]
     if window is None or not config.get("use_sliding_window", True):
         return [0] * layers
+    types = config.get("layer_types")
+    if types is None and config["model_type"].startswith("gemma"):
+        period = 2 if config["model_type"] == "gemma2" else config["sliding_window_pattern"]
+        types = ["sliding_attention" if (i + 1) % period else "full_attention" for i in range(layers)]
+    if types is not None:
+        return [window if kind == "sliding_attention" else 0 for kind in types]
     return [0 if i < config.get("max_window_layers", 0) else window for i in range(layers)]
 
 
@@ -174,7 +187,11 @@ def measure_switch(fixture, switch, state, tokens, want):
                 edited[name] = torch.full_like(edited[name], {"zero": 0.0, "one": 1.0}[kind])
                 changed = True
     assert changed, f"{fixture.name}: {switch.weights} names no tensor"
+    if switch.norms_less_one:
+        edited = {name: tensor - 1 if name.endswith("norm.weight") else tensor for name, tensor in edited.items()}
     model = build_model(config, edited)
+    if switch.embedding_scale:
+        model.model.embed_tokens.embed_scale.fill_(switch.embedding_scale)
     if switch.scaling:
         for layer in model.model.layers:
             layer.self_attn.scaling = switch.scaling
@@ -270,7 +287,7 @@ def start_gguf(path, name, config, file_type):
     """A writer with all that the head of a Llama says, or of another family under its own name."""
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim", config["hidden_size"] // heads)
-    writer = gguf.GGUFWriter(path, config["model_type"])
+    writer = gguf.GGUFWriter(path, config["model_type"].removesuffix("_text"))
     writer.add_name(name)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -282,9 +299,15 @@ def start_gguf(path, name, config, file_type):
     if head_dim != config["hidden_size"] // heads:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    writer.add_rope_freq_base(config["rope_theta"])
+    by_type = config.get("rope_parameters")
+    writer.add_rope_freq_base(by_type["full_attention"]["rope_theta"] if by_type else config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+    if config["model_type"].startswith("gemma"):
+        writer.add_sliding_window(config["sliding_window"])
+        if config["attn_logit_softcapping"]:
+            writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+            writer.add_final_logit_softcapping(config["final_logit_softcapping"])
     writer.add_file_type(file_type)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
@@ -314,24 +337,27 @@ def make_gguf_twin(name, fixture, root):
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     writer = start_gguf(folder / "model.gguf", fixture.name, config, gguf.LlamaFileType.ALL_F32)
     is_llama = config["model_type"] == "llama"
-    names = gguf.get_tensor_name_map(
-        gguf.MODEL_ARCH.LLAMA if is_llama else gguf.MODEL_ARCH.QWEN3, config["num_hidden_layers"]
-    )
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[config["model_type"].removesuffix("_text").upper()], config["num_hidden_layers"])
     for hf_name, tensor in sorted(state.items()):
         value = tensor.numpy()
+        if hf_name.endswith("norm.weight"):  # a file's norms hold Gemma's 1
+            value = value + np.float32(1 - norm_offset(config))
         if is_llama and hf_name.endswith("q_proj.weight"):
             value = permute_rows(value, heads)
         elif is_llama and hf_name.endswith("k_proj.weight"):
             value = permute_rows(value, kv_heads)
         writer.add_tensor(names.get_name(hf_name, (".weight",)), np.ascontiguousarray(value))
-    factors = llama3_rope_factors(config) if config["rope_scaling"] else None
+    factors = llama3_rope_factors(config) if config.get("rope_scaling") else None
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
     finish_gguf(writer)
 
     read_config = transformers.AutoConfig.from_pretrained(folder, gguf_file="model.gguf")
-    if not is_llama:  # transformers does not read attention.key_length of others
-        read_config.head_dim = config["head_dim"]
+    # transformers does not read attention.key_length of others than Llama, nor all switches of Gemma.
+    for key in ("head_dim", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "sliding_window",
+                "layer_types", "rope_parameters"):
+        if key in config and not is_llama:
+            setattr(read_config, key, config[key])
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, config=read_config, gguf_file="model.gguf", dtype=torch.float32, attn_implementation="eager"
     ).eval()

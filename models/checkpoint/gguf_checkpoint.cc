@@ -1,4 +1,5 @@
 // Checkpoint over GGUF files: names and row order put back to Hugging Face's.
+#include <algorithm>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -92,10 +93,14 @@ std::unique_ptr<MappedCheckpoint> OpenGgufCheckpoint(const std::filesystem::path
   std::vector<StoredTensor> stored;
   std::unordered_set<std::string> names;
   FileNames file_names;
-  file_names.stored_name = NameInGguf;
+  const bool post_norms = std::ranges::any_of(
+      files, [](const GgufFile& file) { return file.FindTensor(kGgufPostNorm) != nullptr; });
+  file_names.stored_name = [post_norms](std::string_view name) {
+    return NameInGguf(name, post_norms);
+  };
   for (const GgufFile& file : files) {
     for (const GgufTensor& tensor : file.tensors()) {
-      const auto model_name = NameFromGguf(tensor.name);
+      const auto model_name = NameFromGguf(tensor.name, post_norms);
       const GgmlType* const type = FindGgmlType(tensor.type);
       if (!model_name.has_value() && IsUnknown(tensor)) {
         file_names.unknown.emplace_back(tensor.name);

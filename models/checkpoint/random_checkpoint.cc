@@ -16,7 +16,8 @@ uint64_t Mix(uint64_t x) {  // SplitMix64's finaliser
 
 class RandomCheckpoint : public Checkpoint {
  public:
-  explicit RandomCheckpoint(const ModelConfig& c) {
+  explicit RandomCheckpoint(const ModelConfig& c)
+      : norm_(1.0f - static_cast<float>(c.norm_offset)) {
     for (ModelTensor& tensor : ModelTensors(c)) {
       const int64_t bytes = tensor.rows * tensor.cols * 4;
       tensors_.push_back(
@@ -38,7 +39,7 @@ class RandomCheckpoint : public Checkpoint {
     // Uniform on [-1/2, 1/2) has a variance of 1/12.
     const float scale =
         is_norm ? 0.0f : static_cast<float>(std::sqrt(12.0 / static_cast<double>(tensor.cols)));
-    const float offset = is_norm ? 1.0f : 0.0f;
+    const float offset = is_norm ? norm_ : 0.0f;
     for (int64_t row = row_begin; row < row_end; ++row) {
       const uint64_t row_seed = Mix(seed + static_cast<uint64_t>(row));
       for (int64_t col = col_begin; col < col_end; ++col) {
@@ -53,6 +54,7 @@ class RandomCheckpoint : public Checkpoint {
   std::string path() const override { return "random weights"; }
 
  private:
+  float norm_;  // such that the norms of the model multiply by 1
   std::vector<TensorInfo> tensors_;
 };
 

@@ -15,6 +15,7 @@
 
 #include "comm/device/device.h"
 #include "comm/device/tensor_view.h"
+#include "models/model_config.h"
 #include "shard/kv_cache.h"
 #include "shard/memory_plan.h"
 
@@ -130,11 +131,12 @@ class Kernels : public KernelSizing {
   // [kBlockTokens * head_dim] on the device, in the order that this implementation reads them in.
   virtual void FillSlotRope(std::span<const float> inv_freq, float* out) = 0;
 
-  // residual += delta (skipped where delta is empty); out[t, d] = weight[d] * residual[t, d] /
-  // sqrt(mean_d(residual^2) + eps) (arXiv:1910.07467), the mean in f32. residual: f32 [n_tokens,
-  // hidden]; delta: f32 or product_dtype; out: activation_dtype.
-  virtual void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
-                          float eps, TensorView out) = 0;
+  // residual += delta (skipped where delta is empty), or with a delta_weight the norm of delta by
+  // it; out is the norm of residual by weight. The norm of x: weight[d] * x[t, d] /
+  // sqrt(mean_d(x^2) + eps) (arXiv:1910.07467), the mean in f32. residual: f32 [n_tokens, hidden];
+  // delta: f32 or product_dtype; delta_weight: null or f32 [hidden]; out: activation_dtype.
+  virtual void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* delta_weight,
+                          const float* weight, float eps, TensorView out) = 0;
 
   // y = x w^T (+ bias). x: activation_dtype [n_tokens, n_in]; y: f32 or product_dtype [n_tokens,
   // n_out]; bias: f32 [n_out] or null; sums in f32. Rows of `x` beyond n_tokens, up to the next
@@ -157,9 +159,12 @@ class Kernels : public KernelSizing {
                          std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
                          TensorView out, float* log_sum_exp) = 0;
 
-  // out[t, j] = silu(gate_up[t, j]) * gate_up[t, ffn + j], j in [0, ffn). gate_up: f32 or
+  // out[t, j] = activation(gate_up[t, j]) * gate_up[t, ffn + j], j in [0, ffn). gate_up: f32 or
   // product_dtype [n_tokens, 2 ffn]; out: activation_dtype [n_tokens, ffn].
-  virtual void GatedActivation(ConstTensorView gate_up, TensorView out) = 0;
+  virtual void GatedActivation(ConstTensorView gate_up, Activation activation, TensorView out) = 0;
+
+  // x becomes cap * tanh(x / cap), cap > 0. logits: f32.
+  virtual void SoftCap(TensorView logits, float cap) = 0;
 
   // stats[r] over logits [rows, n_vocab_shard] f32; targets[r] is a column of the shard or outside
   // [0, cols).

@@ -1,7 +1,6 @@
 // runtime/model/attention_heads.h: the heads of one rank as kernels take them.
 #pragma once
 
-#include <cmath>
 #include <vector>
 
 #include "models/model_config.h"
@@ -21,7 +20,8 @@ class RankHeads {
     view_.n_heads = shard.query_heads.size();
     view_.n_kv_heads = shard.kv_heads.size();
     view_.head_dim = config.head_dim;
-    view_.softmax_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
+    view_.softmax_scale = static_cast<float>(config.softmax_scale());
+    view_.score_cap = static_cast<float>(config.score_cap);
   }
   // Borrowed from this object.
   AttentionHeads view() const {

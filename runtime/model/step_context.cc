@@ -73,7 +73,8 @@ Tensors LayOut(Walk& walk, const ModelConfig& config, const ShardPlan& plan, int
 }  // namespace
 
 bool HasKeyBias(const ModelConfig& config, DType kv_dtype) {
-  return kv_dtype == DType::kI8 && std::ranges::all_of(config.layers, &LayerSpec::keys_end_biased);
+  return kv_dtype == DType::kI8 && config.score_cap == 0.0 &&
+         std::ranges::all_of(config.layers, &LayerSpec::keys_end_biased);
 }
 
 int64_t StepContextBytes(const ModelConfig& config, const ShardPlan& plan, int tp_rank,

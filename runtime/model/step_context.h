@@ -36,7 +36,8 @@ struct StepSequence {
   int64_t n_logit_rows = 0;  // logits are wanted for the last so many of its tokens
 };
 
-// KvLayout::has_key_bias of a model's cache: int8 keys of projections that all have a bias.
+// KvLayout::has_key_bias of a model's cache: int8 keys of projections that all
+// have a bias, where scores are not capped.
 bool HasKeyBias(const ModelConfig& config, DType kv_dtype);
 
 // Bytes of a StepContext's one allocation.

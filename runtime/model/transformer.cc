@@ -118,7 +118,9 @@ void Transformer::StartAttentionHalf(StepContext& context, int64_t layer) const 
   communicator_.progress().BeginLayer(layer);
   AwaitAllReduce(context);
   const ConstTensorView delta = layer == 0 ? ConstTensorView() : ConstTensorView(partial);
-  kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta,
+  const float* const delta_weight =
+      layer == 0 ? nullptr : weights_.layer(layer - 1).vector(WeightSlot::kPostFfnNorm);
+  kernels_.AddRmsNorm(context.residual.Rows(0, rows), delta, delta_weight,
                       weights.vector(WeightSlot::kAttentionNorm),
                       static_cast<float>(config_.rms_eps), normed);
   Linear(context, normed, weights.product(WeightSlot::kQkv), qkv_bias, qkv);
@@ -157,10 +159,11 @@ void Transformer::StartFeedForwardHalf(StepContext& context, int64_t layer) cons
   const TensorView partial = context.partial.Rows(0, rows);
 
   AwaitAllReduce(context);
-  kernels_.AddRmsNorm(context.residual.Rows(0, rows), partial, weights.vector(WeightSlot::kFfnNorm),
-                      static_cast<float>(config_.rms_eps), normed);
+  kernels_.AddRmsNorm(
+      context.residual.Rows(0, rows), partial, weights.vector(WeightSlot::kPostAttentionNorm),
+      weights.vector(WeightSlot::kFfnNorm), static_cast<float>(config_.rms_eps), normed);
   Linear(context, normed, weights.product(WeightSlot::kGateUp), nullptr, gate_up);
-  kernels_.GatedActivation(gate_up, activated);
+  kernels_.GatedActivation(gate_up, config_.activation, activated);
   Linear(context, activated, weights.product(WeightSlot::kDown), nullptr, partial);
   StartAllReduce(context, partial);
 }
@@ -190,8 +193,9 @@ void Transformer::FinishStep(StepContext& context) const {
   const auto norm = [&] {
     if (run.size() == 0) return;
     kernels_.AddRmsNorm(context.residual.Rows(run.begin, run.end),
-                        context.partial.Rows(run.begin, run.end), weights_.final_norm(),
-                        static_cast<float>(config_.rms_eps),
+                        context.partial.Rows(run.begin, run.end),
+                        weights_.layer(config_.n_layers() - 1).vector(WeightSlot::kPostFfnNorm),
+                        weights_.final_norm(), static_cast<float>(config_.rms_eps),
                         context.normed.Rows(wanted, wanted + run.size()));
     wanted += run.size();
   };
@@ -217,6 +221,7 @@ TensorView Transformer::ShardLogits(StepContext& context, int64_t row_begin,
   TensorView logits = context.logits.Rows(0, rows);
   logits.cols = weights_.vocabulary().shape().n_out;  // the stride stays that of the padded share
   Linear(context, context.normed.Rows(row_begin, row_end), weights_.vocabulary(), nullptr, logits);
+  if (config_.logit_cap > 0.0) kernels_.SoftCap(logits, static_cast<float>(config_.logit_cap));
   return logits;
 }
 

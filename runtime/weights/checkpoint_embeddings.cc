@@ -7,12 +7,14 @@ namespace kvfold {
 
 CheckpointEmbeddings::CheckpointEmbeddings(const ModelConfig& config, const Checkpoint& checkpoint)
     : checkpoint_(checkpoint),
-      tensor_(checkpoint.Expect(kEmbeddingTensor, config.vocab_size, config.hidden)) {}
+      tensor_(checkpoint.Expect(kEmbeddingTensor, config.vocab_size, config.hidden)),
+      scale_(static_cast<float>(config.embedding_scale)) {}
 
 void CheckpointEmbeddings::Gather(std::span<const int32_t> tokens, float* out) const {
   for (const int32_t token : tokens) {
     KVFOLD_CHECK(token >= 0 && token < tensor_.rows, "token", token, "vocab_size", tensor_.rows);
     checkpoint_.ReadBlock(tensor_, token, token + 1, 0, hidden(), out);
+    for (int64_t i = 0; i < hidden() && scale_ != 1.0f; ++i) out[i] *= scale_;
     out += hidden();
   }
 }

@@ -20,6 +20,7 @@ class CheckpointEmbeddings : public EmbeddingSource {
  private:
   const Checkpoint& checkpoint_;
   const TensorInfo& tensor_;
+  float scale_;
 };
 
 }  // namespace kvfold

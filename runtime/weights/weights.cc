@@ -62,15 +62,17 @@ class WeightLoader {
     if (pieces.empty()) return;
     const LinearShape shape = RankSlotShape(config_, shard_, layer, slot);
     if (IsVector(slot)) {
-      weights.vectors_[static_cast<size_t>(slot)] = Vector(shape.n_out, pieces);
+      const bool is_norm = SlotRows(config_, layer, slot).front()->role == TensorRole::kNorm;
+      const auto offset = static_cast<float>(is_norm ? config_.norm_offset : 0.0);
+      weights.vectors_[static_cast<size_t>(slot)] = Vector(shape.n_out, pieces, offset);
     } else {
       weights.products_[static_cast<size_t>(slot)] = Product(shape, pieces);
     }
   }
 
  private:
-  // Elements of vectors [1, n], one after the other, as f32.
-  const float* Vector(int64_t n, const std::vector<Piece>& pieces) {
+  // Elements of vectors [1, n], one after the other, as f32, `offset` added.
+  const float* Vector(int64_t n, const std::vector<Piece>& pieces, float offset) {
     auto* const out = reinterpret_cast<float*>(arena_.Take(n * DTypeBytes(DType::kF32)));
     std::vector<float> values(static_cast<size_t>(n));  // on the host; `out` is the device's
     float* at = values.data();
@@ -78,6 +80,7 @@ class WeightLoader {
       checkpoint_.ReadBlock(*piece.tensor, 0, 1, piece.cols.begin, piece.cols.end, at);
       at += piece.cols.size();
     }
+    for (float& value : values) value += offset;
     kernels_.CopyFromHost(F32View(std::as_const(values).data(), 1, n), F32View(out, 1, n));
     return out;
   }

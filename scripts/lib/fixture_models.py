@@ -19,6 +19,8 @@ class Switch:
     weights: str = ""  # what is done to the weights instead: "zero:SUFFIX", "one:SUFFIX"
     scaling: float = 0.0  # the scale of the attention scores instead
     head_norms: bool = True  # False: without the norms of query and key heads
+    norms_less_one: bool = False  # norms whose 1 + w becomes w
+    embedding_scale: float = 0.0  # of the embeddings instead
 
 
 @dataclasses.dataclass
@@ -81,6 +83,43 @@ QWEN2 = {
 QWEN3 = {**QWEN2, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": False}
 
 
+GEMMA2 = {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "attn_logit_softcapping": 4.0,
+    "bos_token_id": 2,
+    "cache_implementation": "hybrid",
+    "eos_token_id": 1,
+    "final_logit_softcapping": 3.0,
+    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "initializer_range": 0.02,
+    "max_position_embeddings": 8192,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 10000.0,
+    "sliding_window": 24,
+    "tie_word_embeddings": True,
+    "torch_dtype": "float32",
+    "use_cache": True,
+}
+
+
+GEMMA3 = {
+    **{key: value for key, value in GEMMA2.items() if key not in ("hidden_act", "cache_implementation")},
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "max_position_embeddings": 32768,
+    "rope_local_base_freq": 10000.0,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+}
+
+
 def shapes(hidden, heads, kv_heads, ffn, layers, vocab, head_dim=None):
     found = {
         "hidden_size": hidden,
@@ -121,6 +160,15 @@ NORMS = [
     Switch("input_norm_weight", weights="one:input_layernorm.weight"),
     Switch("post_attention_norm_weight", weights="one:post_attention_layernorm.weight"),
     Switch("final_norm_weight", weights="one:model.norm.weight"),
+]
+GEMMA_NORMS = [
+    Switch("input_norm_weight", weights="zero:input_layernorm.weight"),
+    Switch("post_attention_norm_weight", weights="zero:post_attention_layernorm.weight"),
+    Switch("pre_feedforward_norm_weight", weights="zero:pre_feedforward_layernorm.weight"),
+    Switch("post_feedforward_norm_weight", weights="zero:post_feedforward_layernorm.weight"),
+    Switch("final_norm_weight", weights="zero:model.norm.weight"),
+    Switch("norm_offset", model_config={"norm_offset": 0.0}, norms_less_one=True),
+    Switch("embedding_scale", model_config={"embedding_scale": 1.0}, embedding_scale=1.0),
 ]
 LLAMA3_ROPE = {
     "factor": 8.0,
@@ -357,11 +405,87 @@ def fixtures():
                 *NORMS,
             ],
         ),
+        # Gemma 2: every other layer slides, scores by a scalar that is not head_dim. The text is longer than the window.
+        Fixture(
+            "gemma2",
+            {**GEMMA2, **shapes(72, 6, 3, 96, 3, 256, 24), "query_pre_attn_scalar": 40},
+            160,
+            switches=[
+                Switch("score_cap", {"attn_logit_softcapping": None}, {"score_cap": 0.0}),
+                Switch("logit_cap", {"final_logit_softcapping": None}, {"logit_cap": 0.0}),
+                Switch("query_pre_attn_scalar", {"query_pre_attn_scalar": 24}, {"attention_scale": 24**-0.5}),
+                Switch("activation", {"hidden_activation": "silu"}, {"activation": "silu"}),
+                window_switch("layer_types", [0, 24, 0], 3,
+                              {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+                window_switch("sliding_window", [25, 0, 25], 3, {"sliding_window": 25}),
+                theta_switch(500000.0),
+                eps_switch(1e-2),
+                *GEMMA_NORMS,
+            ],
+            embedding_gain=1.5 / 8.5,  # the head's rows as well
+        ),
+        # The same as GGUF can say it: scores by head_dim.
+        Fixture(
+            "gemma2_hd32",
+            {**GEMMA2, **shapes(64, 4, 2, 144, 3, 320, 32), "query_pre_attn_scalar": 32, "rms_norm_eps": 1e-05},
+            150,
+            switches=[eps_switch(1e-2), *GEMMA_NORMS],
+            embedding_gain=1.5 / 8,
+        ),
+        # Gemma 3: norms of query and key heads, two RoPEs of which one is scaled, every third layer sees all.
+        Fixture(
+            "gemma3",
+            {
+                **GEMMA3,
+                **shapes(72, 6, 3, 96, 3, 256, 24),
+                "query_pre_attn_scalar": 40,
+                "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+                "sliding_window_pattern": 3,
+            },
+            160,
+            switches=[
+                Switch("q_norm_weight", weights="zero:q_norm.weight"),
+                Switch("k_norm_weight", weights="zero:k_norm.weight"),
+                Switch("rope_scaling", {"rope_scaling": None}, {"rope.scaling": "none"}),
+                Switch("rope_theta", {"rope_theta": 10000.0}, {"rope.theta": 10000.0}),
+                Switch("rope_local_base_freq", {"rope_local_base_freq": 1000.0}, {"local_rope.theta": 1000.0}),
+                Switch("query_pre_attn_scalar", {"query_pre_attn_scalar": 24}, {"attention_scale": 24**-0.5}),
+                Switch("logit_cap", {"final_logit_softcapping": 3.0}, {"logit_cap": 3.0}),
+                window_switch("sliding_window", [25, 25, 0], 3, {"sliding_window": 25}),
+                eps_switch(1e-2),
+                *GEMMA_NORMS,
+            ],
+            embedding_gain=1.5 / 8.5,
+        ),
+        # As transformers 5 writes it, and as GGUF can say it: period 6, scores by head_dim.
+        Fixture(
+            "gemma3_period6",
+            {
+                **{key: value for key, value in GEMMA3.items() if not key.startswith("rope_")},
+                **shapes(48, 4, 2, 80, 6, 192, 24),
+                "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
+                "query_pre_attn_scalar": 24,
+                "rope_parameters": {
+                    "full_attention": {"rope_theta": 1000000.0, "rope_type": "default"},
+                    "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
+                },
+                "sliding_window": 20,
+            },
+            150,
+            switches=[
+                window_switch("layer_types", [0, 20, 20, 20, 20, 20], 6,
+                              {"layer_types": ["full_attention"] + ["sliding_attention"] * 5}),
+                eps_switch(1e-2),
+                *GEMMA_NORMS,
+            ],
+            embedding_gain=1.5 / 7,
+        ),
     ]
 
 
 # GGUF twins: the same weights, text and references in the other format.
-GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope", "qwen3_gguf": "qwen3"}
+GGUF_TWINS = {"llama_gqa_gguf": "llama_gqa", "llama31_rope_gguf": "llama31_rope", "qwen3_gguf": "qwen3",
+              "gemma2_gguf": "gemma2_hd32", "gemma3_gguf": "gemma3_period6"}
 
 # By the end of a tensor's name, how the quantised fixture stores it. Its 768 columns of down_proj are cut among two and three
 # ranks, and the 256 of o_proj among two and four, inside a block of 256.

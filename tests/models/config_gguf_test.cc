@@ -76,6 +76,55 @@ TEST_F(GgufConfig, ReadsLlama) {
               ElementsAre(2, 3));
 }
 
+TEST_F(GgufConfig, ReadsGemma2) {
+  const ModelConfig config = Read(Gguf("gemma2"));
+  EXPECT_THAT(config.windows(), ElementsAre(4096, 0));
+  EXPECT_EQ(config.activation, Activation::kGeluTanh);
+  EXPECT_EQ(config.norm_offset, 0.0);  // its norms hold it
+  EXPECT_EQ(config.embedding_scale, 8.0);
+  EXPECT_EQ(config.attention_scale, std::nullopt);
+  EXPECT_EQ(config.score_cap, 50.0);
+  EXPECT_EQ(config.logit_cap, 30.0);
+  const ModelConfig stated = With(
+      [](auto& w) {
+        w.Uint32("gemma2.attention.sliding_window", 9);
+        w.Float32("gemma2.attn_logit_softcapping", 5);
+        w.Float32("gemma2.final_logit_softcapping", 0);
+      },
+      "gemma2");
+  EXPECT_THAT(stated.windows(), ElementsAre(9, 0));
+  EXPECT_EQ(stated.score_cap, 5.0);
+  EXPECT_EQ(stated.logit_cap, 0.0);
+  EXPECT_THAT(With([](auto& w) { w.Uint32("llama.attn_logit_softcapping", 0); }).score_cap, 0.0);
+}
+
+TEST_F(GgufConfig, ReadsGemma3) {
+  const auto layers = [](auto& w) {
+    w.Uint32("gemma3.attention.sliding_window", 9);
+    w.Float32("gemma3.rope.freq_base", 1e6f);
+    w.String("gemma3.rope.scaling.type", "linear");
+    w.Float32("gemma3.rope.scaling.factor", 8);
+  };
+  const ModelConfig config = With(layers, "gemma3");
+  EXPECT_THAT(config.windows(), ElementsAre(9, 9));  // the sixth would see all
+  EXPECT_TRUE(config.layer(0).qk_norm && config.layer(0).post_norms);
+  EXPECT_EQ(config.ropes[0].factor, 8.0);
+  EXPECT_EQ(config.ropes[1], RopeConfig{});
+  EXPECT_EQ(config.layer(1).rope, 1);
+  EXPECT_EQ(config.score_cap, 0.0);
+  const ModelConfig stated = With(
+      [&](auto& w) {
+        layers(w);
+        w.Uint32("gemma3.attention.sliding_window_pattern", 2);
+        w.Float32("gemma3.rope.freq_base_swa", 5000);
+      },
+      "gemma3");
+  EXPECT_THAT(stated.windows(), ElementsAre(9, 0));
+  EXPECT_EQ(stated.ropes[1].theta, 5000.0);
+  EXPECT_EQ(stated.layer(1).rope, 0);
+  EXPECT_THAT(Read(Gguf("gemma3")).windows(), ElementsAre(0, 0));
+}
+
 TEST_F(GgufConfig, ReadsSwitches) {
   EXPECT_TRUE(Read(Gguf("qwen2")).layer(0).qkv_bias);
   EXPECT_TRUE(Read(Gguf("qwen3")).layer(0).qk_norm);
@@ -153,7 +202,8 @@ TEST_F(GgufConfig, RefusesByName) {
               HasSubstr("attention.sliding_window is 9"));
   EXPECT_THAT(
       ErrorOf([&] { Read(Gguf("gemma")); }),
-      HasSubstr("general.architecture is \"gemma\", expected \"llama\", \"qwen2\" or \"qwen3\""));
+      HasSubstr("general.architecture is \"gemma\", expected \"llama\", \"qwen2\", \"qwen3\", "
+                "\"gemma2\" or \"gemma3\""));
   GgufWriter ignored = Gguf("llama");
   ignored.Float32("llama.attention.scale", 2);
   EXPECT_NO_THROW(Read(ignored, {.ignored_keys = {"llama.attention.scale"}}));

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/families.h"
 #include "models/model_config.h"
 #include "tests/models/captured_log.h"
 #include "tests/models/error_of.h"
@@ -28,10 +29,7 @@ json Base(const std::string& family) {
     "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16", "transformers_version": "4.40"
   })");
   base["model_type"] = family;
-  base["architectures"] = {family == "llama"     ? "LlamaForCausalLM"
-                           : family == "mistral" ? "MistralForCausalLM"
-                           : family == "qwen2"   ? "Qwen2ForCausalLM"
-                                                 : "Qwen3ForCausalLM"};
+  base["architectures"] = {FindFamily(family)->architecture};
   if (family == "mistral") base["sliding_window"] = nullptr;
   return base;
 }
@@ -74,6 +72,75 @@ TEST_F(JsonConfig, ReadsLlama) {
   EXPECT_EQ(config.bos_id, 1);
   EXPECT_THAT(config.eos_ids, ElementsAre(2));
   EXPECT_EQ(ReadModelConfig(folder_.path() / "config.json"), config);
+}
+
+TEST_F(JsonConfig, ReadsGemma2) {
+  const std::string shape = R"("head_dim": 24, "num_key_value_heads": 2)";
+  const ModelConfig config = With("gemma2", "{" + shape + R"(, "sliding_window": 9})");
+  EXPECT_THAT(config.windows(), ElementsAre(9, 0, 9, 0));
+  EXPECT_TRUE(config.tie_embeddings);
+  EXPECT_TRUE(config.layer(0).post_norms);
+  EXPECT_EQ(config.activation, Activation::kGeluTanh);
+  EXPECT_EQ(config.norm_offset, 1.0);
+  EXPECT_EQ(config.embedding_scale, 8.0);
+  EXPECT_EQ(config.softmax_scale(), 1.0 / 16);
+  EXPECT_EQ(config.score_cap, 50.0);
+  EXPECT_EQ(config.logit_cap, 30.0);
+  const ModelConfig stated = With("gemma2", "{" + shape + R"(, "query_pre_attn_scalar": 64,
+      "attn_logit_softcapping": null, "final_logit_softcapping": 7, "hidden_act": "gelu",
+      "tie_word_embeddings": false, "layer_types": ["full_attention", "sliding_attention",
+      "full_attention", "full_attention"], "cache_implementation": "hybrid",
+      "use_bidirectional_attention": null})");
+  EXPECT_EQ(stated.softmax_scale(), 1.0 / 8);
+  EXPECT_EQ(stated.score_cap, 0.0);
+  EXPECT_EQ(stated.logit_cap, 7.0);
+  EXPECT_FALSE(stated.tie_embeddings);
+  EXPECT_THAT(stated.windows(), ElementsAre(0, 4096, 0, 0));
+  EXPECT_THAT(Error("gemma2", "{}"), HasSubstr("head_dim"));
+  EXPECT_THAT(Error("gemma2", "{" + shape + R"(, "hidden_activation": "gelu"})"),
+              HasSubstr("hidden_activation is \"gelu\", expected \"gelu_pytorch_tanh\""));
+  EXPECT_THAT(Error("gemma2", "{" + shape + R"(, "query_pre_attn_scalar": 0})"),
+              HasSubstr("1 / sqrt(query_pre_attn_scalar) is inf"));
+  EXPECT_THAT(Error("gemma2", "{" + shape + R"(, "attn_logit_softcapping": -5})"),
+              HasSubstr("attn_logit_softcapping is -5"));
+  EXPECT_THAT(Error("llama", R"({"attn_logit_softcapping": 50})"),
+              HasSubstr("attn_logit_softcapping"));
+}
+
+// Its layers that slide turn by a RoPE of their own; both spellings.
+TEST_F(JsonConfig, ReadsGemma3) {
+  const std::string shape = R"("head_dim": 24, "rope_theta": null, "sliding_window": 9)";
+  const ModelConfig config = With("gemma3_text", "{" + shape + R"(, "rope_local_base_freq": 5000,
+      "rope_scaling": {"rope_type": "linear", "factor": 8}, "sliding_window_pattern": 4})");
+  EXPECT_THAT(config.windows(), ElementsAre(9, 9, 9, 0));
+  EXPECT_TRUE(config.layer(3).qk_norm && config.layer(3).post_norms);
+  EXPECT_EQ(config.score_cap, 0.0);
+  EXPECT_EQ(config.logit_cap, 0.0);
+  ASSERT_EQ(config.ropes.size(), 2u);
+  EXPECT_EQ(config.ropes[0].theta, 1e6);
+  EXPECT_EQ(config.ropes[0].factor, 8.0);
+  EXPECT_EQ(config.ropes[1], RopeConfig{.theta = 5000.0});
+  EXPECT_EQ(config.layer(0).rope, 1);
+  EXPECT_EQ(config.layer(3).rope, 0);
+
+  const ModelConfig by_type = With("gemma3_text", "{" + shape + R"(, "rope_parameters": {
+      "full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 2000000},
+      "sliding_attention": {"rope_type": "default"}}})");
+  EXPECT_THAT(by_type.windows(), ElementsAre(9, 9, 9, 9));  // the sixth would see all
+  EXPECT_EQ(by_type.ropes[0].theta, 2e6);
+  EXPECT_EQ(by_type.ropes[0].scaling, RopeConfig::Scaling::kLinear);
+  EXPECT_EQ(by_type.ropes[1], RopeConfig{});
+
+  EXPECT_THAT(Error("gemma3_text", "{" + shape + R"(, "attn_logit_softcapping": 50})"),
+              HasSubstr("attn_logit_softcapping"));
+  EXPECT_THAT(Error("gemma3_text", "{" + shape + R"(, "sliding_window_pattern": 0})"),
+              HasSubstr("sliding_window_pattern is 0, expected a positive integer"));
+  EXPECT_THAT(Error("gemma3_text", "{" + shape + R"(, "rope_parameters": {
+      "sliding_attention": {"rope_type": "yarn"}, "full_attention": {}}})"),
+              HasSubstr("rope_parameters.sliding_attention.rope_type is \"yarn\""));
+  EXPECT_THAT(Error("gemma3_text", "{" + shape + R"(, "rope_parameters": {
+      "chunked_attention": {}, "full_attention": {"rope_type": "default"}, "x": 1}})"),
+              HasSubstr("rope_parameters.x"));
 }
 
 TEST_F(JsonConfig, ReadsSwitches) {
@@ -218,7 +285,7 @@ TEST_F(JsonConfig, RefusesBySwitch) {
       {R"({"num_local_experts": 8})", "\"num_local_experts\" is 8"},
       {R"({"a key\n": 1})", "\"a key\\n\" is 1"},
       {R"({"model_type": "gemma"})",
-       "model_type is \"gemma\", expected llama, mistral, qwen2 or qwen3"},
+       "model_type is \"gemma\", expected llama, mistral, qwen2, qwen3, gemma2 or gemma3_text"},
       {R"({"model_type": "mistral"})", "architectures is [\"LlamaForCausalLM\"]"},
       {R"({"architectures": ["LlamaForSequenceClassification"]})", "architectures is"},
   };
@@ -394,8 +461,10 @@ TEST_F(JsonConfig, KnowsAFamilyByItsOtherNames) {
               HasSubstr("expected [\"LlamaForCausalLM\"]: it has a head that scores no tokens"));
   EXPECT_THAT(Error("llama", R"({"architectures": ["LlamaForCausalLM", "MistralForCausalLM"]})"),
               HasSubstr("architectures is"));
-  EXPECT_THAT(Error("llama", R"({"model_type": null, "architectures": null})"),
-              HasSubstr("model_type is null, expected llama, mistral, qwen2 or qwen3"));
+  EXPECT_THAT(
+      Error("llama", R"({"model_type": null, "architectures": null})"),
+      HasSubstr(
+          "model_type is null, expected llama, mistral, qwen2, qwen3, gemma2 or gemma3_text"));
   EXPECT_THAT(Error("llama", R"({"model_type": "llava", "text_config": {"model_type": "llama"}})"),
               HasSubstr("a model of several parts whose text_config is of model_type \"llama\""));
 }

@@ -32,22 +32,27 @@ std::vector<ModelConfig> Configs() {
                                       SmallConfig(false, true), SmallConfig(true, true)};
   configs.push_back(configs.front());
   configs.back().layers.back().qk_norm = true;
+  configs.push_back(configs.front());
+  for (LayerSpec& layer : configs.back().layers) layer.post_norms = true;
   return configs;
 }
 
 TEST(TensorTableTest, EveryTensorHasTwoNamesOfItsOwn) {
   for (const ModelConfig& config : Configs()) {
     std::set<std::string> names;
+    const bool post_norms = config.layer(0).post_norms;
     for (const ModelTensor& tensor : ModelTensors(config)) {
       EXPECT_TRUE(IsModelTensor(tensor.name)) << tensor.name;
-      EXPECT_EQ(FindTensorPlace(tensor.name)->row, tensor.row) << tensor.name;
-      EXPECT_EQ(NameFromGguf(NameInGguf(tensor.name)), tensor.name);
+      EXPECT_EQ(FindTensorPlace(tensor.name)->row->role, tensor.row->role) << tensor.name;
+      const std::string gguf_name = NameInGguf(tensor.name, post_norms);
+      EXPECT_EQ(NameFromGguf(gguf_name, post_norms), tensor.name);
       EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
-      EXPECT_TRUE(names.insert(NameInGguf(tensor.name)).second) << NameInGguf(tensor.name);
+      EXPECT_TRUE(names.insert(gguf_name).second) << gguf_name;
     }
     size_t expected = config.tie_embeddings ? 2 : 3;
     for (const LayerSpec& layer : config.layers)
-      expected += 9 + (layer.qkv_bias ? 3 : 0) + (layer.qk_norm ? 2 : 0);
+      expected +=
+          9 + (layer.qkv_bias ? 3 : 0) + (layer.qk_norm ? 2 : 0) + (layer.post_norms ? 2 : 0);
     EXPECT_EQ(names.size(), 2 * expected);
   }
 }

@@ -36,8 +36,8 @@ inline void SetWindows(ModelConfig& config, const std::vector<int64_t>& windows)
 
 // Shapes that divide badly: widths that are no multiple of 64, heads shared by groups of any size,
 // layers that differ in window, RoPE, bias and norms, every kind of RoPE, tied or not. The first
-// layer has every feature that any has.
-inline ModelConfig RandomConfig(uint64_t seed) {
+// layer has every feature that any has. like_llama: none but a bias.
+inline ModelConfig RandomConfig(uint64_t seed, bool like_llama = false) {
   std::mt19937_64 random(seed * 7919 + 1);
   ModelConfig config;
   config.architecture = "llama";
@@ -66,13 +66,22 @@ inline ModelConfig RandomConfig(uint64_t seed) {
     for (int64_t i = 0; i < config.head_dim / 2; ++i)
       rope.freq_factors.push_back(1.0f + static_cast<float>(random() % 100) / 25.0f);
   }
+  if (like_llama) return config;
   SetEvery(config, &LayerSpec::qk_norm, random() % 2 == 0);
+  config.activation = random() % 2 == 0 ? Activation::kSilu : Activation::kGeluTanh;
+  SetEvery(config, &LayerSpec::post_norms, random() % 2 == 0);
+  if (random() % 2 == 0) config.score_cap = 5.0;
+  if (random() % 2 == 0) config.logit_cap = 20.0;
+  if (random() % 2 == 0) config.attention_scale = 1.3 / std::sqrt(config.head_dim);
+  if (random() % 2 == 0) config.embedding_scale = 1.7;
+  if (random() % 2 == 0) config.norm_offset = -0.1;
   config.ropes.push_back({.theta = 300.0});
   for (size_t layer = 1; layer < config.layers.size(); ++layer) {
     LayerSpec& spec = config.layers[layer];
     if (random() % 4 == 0) spec.rope = 1;
     if (random() % 4 == 0) spec.qkv_bias = false;
     if (random() % 4 == 0) spec.qk_norm = false;
+    if (random() % 4 == 0) spec.post_norms = false;
   }
   return config;
 }
@@ -81,14 +90,16 @@ inline ModelConfig RandomConfig(uint64_t seed) {
 inline std::string Describe(const ModelConfig& c) {
   std::string layers;
   for (const LayerSpec& layer : c.layers) {
-    layers +=
-        fmt::format(" [window {}, rope {}{}{}]", layer.window, layer.rope,
-                    layer.qkv_bias ? ", biased" : "", layer.qk_norm ? ", q and k normed" : "");
+    layers += fmt::format(" [window {}, rope {}{}{}{}]", layer.window, layer.rope,
+                          layer.qkv_bias ? ", biased" : "", layer.qk_norm ? ", q and k normed" : "",
+                          layer.post_norms ? ", post-normed" : "");
   }
   return fmt::format(
-      "layers{}, hidden {}, heads {}/{} of {}, ffn {}, vocab {}, first rope {}, tied {}", layers,
-      c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
-      static_cast<int>(c.ropes.front().scaling), c.tie_embeddings);
+      "layers{}, hidden {}, heads {}/{} of {}, ffn {}, vocab {}, first rope {}, tied {}, "
+      "activation {}, caps {} and {}, scales {} and {}, norm offset {}",
+      layers, c.hidden, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.vocab_size,
+      static_cast<int>(c.ropes.front().scaling), c.tie_embeddings, static_cast<int>(c.activation),
+      c.score_cap, c.logit_cap, c.softmax_scale(), c.embedding_scale, c.norm_offset);
 }
 
 inline std::vector<TokenId> RandomTokens(const ModelConfig& config, int64_t n, uint64_t seed) {

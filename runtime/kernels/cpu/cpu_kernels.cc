@@ -77,12 +77,12 @@ class CpuKernels : public Kernels {
     cpu::FillSlotRope(inv_freq, out);
   }
 
-  void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight, float eps,
-                  TensorView out) override {
+  void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* delta_weight,
+                  const float* weight, float eps, TensorView out) override {
     ForRows(residual.rows, [&](int64_t row) {
       table_.add_rms_norm(F32Row(residual, row),
-                          delta.data != nullptr ? F32Row(delta, row) : nullptr, weight, eps,
-                          residual.cols, out.Row(row), out.dtype);
+                          delta.data != nullptr ? F32Row(delta, row) : nullptr, delta_weight,
+                          weight, eps, residual.cols, out.Row(row), out.dtype);
     });
   }
 
@@ -122,7 +122,7 @@ class CpuKernels : public Kernels {
         const float* v = k + heads.n_kv_heads * head_dim;
         const auto turn = [&](float* head, const float* norm) {
           if (norm != nullptr) {
-            table_.add_rms_norm(head, nullptr, norm, heads.norm_eps, head_dim,
+            table_.add_rms_norm(head, nullptr, nullptr, norm, heads.norm_eps, head_dim,
                                 reinterpret_cast<std::byte*>(head), DType::kF32);
           }
           cpu::RotateHead(head, cos_sin, head_dim);
@@ -148,13 +148,18 @@ class CpuKernels : public Kernels {
     attention_.Run(qkv, heads, sequences, scratch, out, log_sum_exp);
   }
 
-  void GatedActivation(ConstTensorView gate_up, TensorView out) override {
+  void GatedActivation(ConstTensorView gate_up, Activation activation, TensorView out) override {
     const int64_t ffn = out.cols;
     if (ffn == 0) return;
     ForRows(gate_up.rows, [&](int64_t row) {
       const float* gate = F32Row(gate_up, row);
-      table_.gated_activation(gate, gate + ffn, ffn, out.Row(row), out.dtype);
+      table_.gated_activation(gate, gate + ffn, activation, ffn, out.Row(row), out.dtype);
     });
+  }
+
+  void SoftCap(TensorView logits, float cap) override {
+    ForRows(logits.rows,
+            [&](int64_t row) { table_.soft_cap(F32Row(logits, row), logits.cols, cap); });
   }
 
   void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,

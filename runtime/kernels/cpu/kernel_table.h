@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "comm/device/dtype.h"
+#include "models/model_config.h"
 #include "runtime/kernels/cpu/isa.h"
 
 namespace kvfold::cpu {
@@ -79,11 +80,12 @@ struct KernelTable {
   // interleave 1: products in f32; 2: in pairs of bf16 (from kAvx512Bf16 on, else null).
   void (*attention_f32)(const AttentionArgs&);
   void (*attention_bf16)(const AttentionArgs&);
-  // One row: residual += delta (delta may be null), out = norm.
-  void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float eps,
-                       int64_t dim, void* out, DType out_dtype);
-  void (*gated_activation)(const float* gate, const float* up, int64_t n, void* out,
-                           DType out_dtype);
+  // One row of Kernels::AddRmsNorm; delta and delta_weight may be null.
+  void (*add_rms_norm)(float* residual, const float* delta, const float* delta_weight,
+                       const float* weight, float eps, int64_t dim, void* out, DType out_dtype);
+  void (*gated_activation)(const float* gate, const float* up, Activation activation, int64_t n,
+                           void* out, DType out_dtype);
+  void (*soft_cap)(float* x, int64_t n, float cap);
   // Largest element and sum of exp(x - max); n >= 1.
   void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum);
   // Index of the first of the largest elements, NaN never being one; 0 where none is above

@@ -4,24 +4,19 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "comm/base/rounding.h"
 #include "runtime/kernels/cuda/cuda_sizing.h"
 #include "runtime/kernels/cuda/dense_linear.h"
 #include "runtime/kernels/cuda/device_tables.h"
+#include "runtime/kernels/cuda/logit_rows.h"
 #include "runtime/kernels/log2_scores.h"
 
 namespace kvfold {
 namespace cuda {
 namespace {
-
-int Int(int64_t value, const char* what) {
-  if (value > std::numeric_limits<int>::max()) {
-    throw CapacityError(fmt::format("{} {}: the CUDA kernels count to 2147483647", value, what));
-  }
-  return static_cast<int>(value);
-}
 
 class CudaKernels : public Kernels {
  public:
@@ -37,11 +32,7 @@ class CudaKernels : public Kernels {
     at += CudaSizing::kMostPositions * 8;
     inv_freq_ = reinterpret_cast<float*>(at);
     at += CudaSizing::kMostPairs * 4;
-    targets_ = reinterpret_cast<int64_t*>(at);
-    at += CudaSizing::kMostStatRows * 8;
-    stats_ = reinterpret_cast<float*>(at);
-    at += CudaSizing::kMostStatRows * 3 * 4;
-    arg_max_ = reinterpret_cast<ArgMaxPart*>(at);
+    logit_rows_.emplace(*executor_, at);
   }
 
   std::string name() const override {
@@ -64,8 +55,8 @@ class CudaKernels : public Kernels {
   void FillRopeTable(std::span<const int64_t> positions, std::span<const float> inv_freq,
                      TensorView out) override;
   void FillSlotRope(std::span<const float> inv_freq, float* out) override;
-  void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight, float eps,
-                  TensorView out) override;
+  void AddRmsNorm(TensorView residual, ConstTensorView delta, const float* delta_weight,
+                  const float* weight, float eps, TensorView out) override;
   void Linear(ConstTensorView x, const PackedLinear& weight, const float* bias,
               TensorView y) override;
   void RopeAppend(TensorView qkv, RopeTable rope, const AttentionHeads& heads,
@@ -73,10 +64,15 @@ class CudaKernels : public Kernels {
   void Attention(ConstTensorView qkv, const AttentionHeads& heads,
                  std::span<const SequenceRows> sequences, std::span<std::byte> scratch,
                  TensorView out, float* log_sum_exp) override;
-  void GatedActivation(ConstTensorView gate_up, TensorView out) override;
+  void GatedActivation(ConstTensorView gate_up, Activation activation, TensorView out) override;
+  void SoftCap(TensorView logits, float cap) override { logit_rows_->SoftCap(logits, cap); }
   void LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
-                  std::span<RowStats> stats) override;
-  void ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) override;
+                  std::span<RowStats> stats) override {
+    logit_rows_->Stats(logits, targets, stats);
+  }
+  void ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) override {
+    logit_rows_->ArgMax(logits, largest);
+  }
   Ceilings MeasureCeilings(std::span<const LinearShape> shapes, int64_t rows) override {
     return executor_->MeasureCeilings(shapes, rows, activation_dtype());
   }
@@ -112,12 +108,8 @@ class CudaKernels : public Kernels {
   DeviceTables tables_;
   int64_t* positions_;
   float* inv_freq_;
-  int64_t* targets_;
-  float* stats_;
-  ArgMaxPart* arg_max_;
   std::vector<float> uploaded_freq_;  // what inv_freq_ holds
-  std::vector<float> host_stats_;     // these are kept between calls for their memory
-  std::vector<ArgMaxPart> host_arg_max_;
+  std::optional<LogitRows> logit_rows_;
 };
 
 void CudaKernels::CopyFromHost(ConstTensorView host, TensorView out) {
@@ -167,8 +159,8 @@ void CudaKernels::FillSlotRope(std::span<const float> inv_freq, float* out) {
                 F32View(out, kBlockTokens, 2 * static_cast<int64_t>(inv_freq.size())));
 }
 
-void CudaKernels::AddRmsNorm(TensorView residual, ConstTensorView delta, const float* weight,
-                             float eps, TensorView out) {
+void CudaKernels::AddRmsNorm(TensorView residual, ConstTensorView delta, const float* delta_weight,
+                             const float* weight, float eps, TensorView out) {
   KVFOLD_CHECK(residual.dtype == DType::kF32 && out.dtype == activation_dtype() &&
                    out.rows == residual.rows && out.cols == residual.cols,
                "rows", residual.rows, "out", out.rows, "cols", residual.cols);
@@ -181,6 +173,8 @@ void CudaKernels::AddRmsNorm(TensorView residual, ConstTensorView delta, const f
     args.delta = delta.data;
     args.delta_stride = delta.stride;
     args.delta_dtype = delta.dtype;
+    args.delta_weight = delta_weight;
+    access.Row(delta_weight, delta.cols, DType::kF32, 1);
     access.Row(delta.data, delta.stride, delta.dtype, delta.rows);
   }
   access.Row(residual.data, residual.stride, DType::kF32, residual.rows);
@@ -352,7 +346,7 @@ void CudaKernels::Attention(ConstTensorView qkv, const AttentionHeads& heads,
   }
 }
 
-void CudaKernels::GatedActivation(ConstTensorView gate_up, TensorView out) {
+void CudaKernels::GatedActivation(ConstTensorView gate_up, Activation activation, TensorView out) {
   CheckProductType(gate_up.dtype);
   KVFOLD_CHECK(
       gate_up.cols == 2 * out.cols && gate_up.rows == out.rows && out.dtype == activation_dtype(),
@@ -371,66 +365,9 @@ void CudaKernels::GatedActivation(ConstTensorView gate_up, TensorView out) {
   args.out_dtype = out.dtype;
   args.rows = Int(out.rows, "rows");
   args.ffn = Int(out.cols, "columns");
+  args.activation = activation;
   args.wide = access.wide;
   executor_->GatedActivation(args);
-}
-
-void CudaKernels::LogitStats(ConstTensorView logits, std::span<const int64_t> targets,
-                             std::span<RowStats> stats) {
-  KVFOLD_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(targets.size()) &&
-                   targets.size() == stats.size(),
-               "rows", logits.rows, "targets", targets.size(), "stats", stats.size());
-  for (int64_t begin = 0; begin < logits.rows; begin += CudaSizing::kMostStatRows) {
-    const int64_t rows = std::min(CudaSizing::kMostStatRows, logits.rows - begin);
-    executor_->Upload(targets.data() + begin, targets_, rows * 8);
-    LogitStatsArgs args;
-    args.logits = reinterpret_cast<const float*>(logits.Row(begin));
-    args.stride = logits.stride;
-    args.cols = logits.cols;
-    args.targets = targets_;
-    args.stats = stats_;
-    args.rows = static_cast<int>(rows);
-    executor_->LogitStats(args);
-    host_stats_.resize(static_cast<size_t>(rows * 3));
-    executor_->Download(stats_, host_stats_.data(), rows * 3 * 4);
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* const from = host_stats_.data() + row * 3;
-      stats[static_cast<size_t>(begin + row)] = {from[0], from[1], from[2]};
-    }
-  }
-}
-
-void CudaKernels::ArgMax(ConstTensorView logits, std::span<ArgMaxLogit> largest) {
-  KVFOLD_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(largest.size()),
-               "rows", logits.rows, "largest", largest.size());
-  std::ranges::fill(largest, ArgMaxLogit{});
-  if (logits.elements() == 0) return;
-  const int64_t part_cols = ArgMaxColumns(logits.cols);
-  const int64_t n_parts = CeilDiv(logits.cols, part_cols);
-  RowAccess access;
-  access.Row(logits.data, logits.stride, DType::kF32, logits.rows);
-  access.Cols(logits.cols);
-  for (int64_t begin = 0; begin < logits.rows; begin += CudaSizing::kMostArgMaxRows) {
-    const int64_t rows = std::min(CudaSizing::kMostArgMaxRows, logits.rows - begin);
-    ArgMaxArgs args;
-    args.logits = reinterpret_cast<const float*>(logits.Row(begin));
-    args.parts = arg_max_;
-    args.stride = logits.stride;
-    args.cols = Int(logits.cols, "columns");
-    args.part_cols = static_cast<int>(part_cols);
-    args.rows = static_cast<int>(rows);
-    args.n_parts = static_cast<int>(n_parts);
-    args.wide = access.wide;
-    executor_->ArgMax(args);
-    host_arg_max_.resize(static_cast<size_t>(rows * n_parts));
-    executor_->Download(arg_max_, host_arg_max_.data(),
-                        rows * n_parts * static_cast<int64_t>(sizeof(ArgMaxPart)));
-    for (int64_t i = 0; i < rows * n_parts; ++i) {
-      ArgMaxLogit& found = largest[static_cast<size_t>(begin + i / n_parts)];
-      const ArgMaxPart& part = host_arg_max_[static_cast<size_t>(i)];
-      if (part.logit > found.logit || std::isnan(part.logit)) found = {part.logit, part.column};
-    }
-  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/cuda/batch_table.h"
+#include "runtime/kernels/cuda/logit_rows.h"
 #include "runtime/kernels/cuda/row_args.h"
 #include "runtime/kernels/kernels.h"
 
@@ -39,16 +40,11 @@ class CudaSizing : public KernelSizing {
   // Batches as kernels read them, of as many groups of layers as may alternate in a step.
   static constexpr int kTables = 4;
   static constexpr int64_t kTableBytes = int64_t{4} << 20;
-  // Positions and frequencies of a step; targets and statistics of rows of logits; the largest of
-  // parts of rows.
+  // Positions and frequencies of a step; rows of logits.
   static constexpr int64_t kMostPositions = int64_t{1} << 15;
   static constexpr int64_t kMostPairs = 4096;
-  static constexpr int64_t kMostStatRows = 1024;
-  static constexpr int64_t kMostArgMaxRows = 256;
-  static constexpr int64_t kArgMaxBytes =
-      kMostArgMaxRows * kMostArgMaxParts * static_cast<int64_t>(sizeof(ArgMaxPart));
-  static constexpr int64_t kOwnBytes = kTables * kTableBytes + kMostPositions * 8 + kMostPairs * 4 +
-                                       kMostStatRows * (8 + 3 * 4) + kArgMaxBytes;
+  static constexpr int64_t kOwnBytes =
+      kTables * kTableBytes + kMostPositions * 8 + kMostPairs * 4 + LogitRows::kBytes;
 
  private:
   DType dtype_;

@@ -14,6 +14,14 @@
 
 namespace kvfold::cuda {
 
+// A count as kernels take it. Throws CapacityError naming `what` where it is beyond an int.
+inline int Int(int64_t value, const char* what) {
+  if (value > std::numeric_limits<int>::max()) {
+    throw CapacityError(fmt::format("{} {}: the CUDA kernels count to 2147483647", value, what));
+  }
+  return static_cast<int>(value);
+}
+
 // y[rows, n_out] = x w^T (+ bias): w dense [n_out, n_in] of the type of x. n_out, n_in, rows >= 1.
 struct ProductArgs {
   const void* x = nullptr;
@@ -55,6 +63,7 @@ class Executor {
   virtual void AttentionMerge(const AttentionArgs& args, int n_merges, int most_rows) = 0;
   virtual void AddRmsNorm(const AddRmsNormArgs& args) = 0;
   virtual void GatedActivation(const GatedActivationArgs& args) = 0;
+  virtual void SoftCap(const SoftCapArgs& args) = 0;
   virtual void RopeTable(const RopeTableArgs& args) = 0;
   virtual void RopeAppend(const RopeAppendArgs& args) = 0;
   virtual void LogitStats(const LogitStatsArgs& args) = 0;

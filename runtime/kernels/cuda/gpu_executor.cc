@@ -70,6 +70,9 @@ class GpuExecutor : public Executor {
   void GatedActivation(const GatedActivationArgs& args) override {
     CudaCheck(LaunchGatedActivation(args, stream_), "gated activation");
   }
+  void SoftCap(const SoftCapArgs& args) override {
+    CudaCheck(LaunchSoftCap(args, stream_), "soft-cap");
+  }
   void RopeTable(const RopeTableArgs& args) override {
     CudaCheck(LaunchRopeTable(args, stream_), "rope table");
   }

@@ -28,6 +28,7 @@ cudaError_t LaunchAttentionMerge(const AttentionArgs& args, int n_merges, int mo
                                  cudaStream_t stream);
 cudaError_t LaunchAddRmsNorm(const AddRmsNormArgs& args, cudaStream_t stream);
 cudaError_t LaunchGatedActivation(const GatedActivationArgs& args, cudaStream_t stream);
+cudaError_t LaunchSoftCap(const SoftCapArgs& args, cudaStream_t stream);
 cudaError_t LaunchRopeTable(const RopeTableArgs& args, cudaStream_t stream);
 cudaError_t LaunchRopeAppend(const RopeAppendArgs& args, cudaStream_t stream);
 cudaError_t LaunchLogitStats(const LogitStatsArgs& args, cudaStream_t stream);

@@ -5,6 +5,7 @@
 
 #include "comm/base/rounding.h"
 #include "comm/device/dtype.h"
+#include "models/model_config.h"
 #include "runtime/kernels/cuda/attention_args.h"
 
 namespace kvfold::cuda {
@@ -23,7 +24,8 @@ struct RowAccess {
 
 struct AddRmsNormArgs {
   float* residual = nullptr;
-  const void* delta = nullptr;  // null: nothing is added
+  const void* delta = nullptr;          // null: nothing is added
+  const float* delta_weight = nullptr;  // null: delta is added as it is
   const float* weight = nullptr;
   void* out = nullptr;
   int64_t residual_stride = 0;
@@ -44,9 +46,18 @@ struct GatedActivationArgs {
   int64_t out_stride = 0;
   int rows = 0;
   int ffn = 0;
+  Activation activation = Activation::kSilu;
   DType in_dtype = DType::kF32;
   DType out_dtype = DType::kF32;
   bool wide = false;
+};
+
+struct SoftCapArgs {
+  float* logits = nullptr;
+  int64_t stride = 0;
+  int rows = 0;
+  int cols = 0;
+  float cap = 0.0f;
 };
 
 struct RopeTableArgs {

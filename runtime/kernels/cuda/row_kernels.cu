@@ -30,6 +30,10 @@ __global__ void __launch_bounds__(kRowThreads)
     GatedActivationKernel(const __grid_constant__ GatedActivationArgs args) {
   GatedActivationBody<kCount, In, Out>(args);
 }
+__global__ void __launch_bounds__(kRowThreads)
+    SoftCapKernel(const __grid_constant__ SoftCapArgs args) {
+  SoftCapBody(args);
+}
 __global__ void __launch_bounds__(128) RopeTableKernel(const __grid_constant__ RopeTableArgs args) {
   RopeTableBody(args);
 }
@@ -94,6 +98,11 @@ cudaError_t LaunchGatedActivation(const GatedActivationArgs& args, cudaStream_t 
       });
     });
   });
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchSoftCap(const SoftCapArgs& args, cudaStream_t stream) {
+  SoftCapKernel<<<Grid(args.rows, CeilDiv(args.cols, kRowThreads)), kRowThreads, 0, stream>>>(args);
   return cudaGetLastError();
 }
 

@@ -34,6 +34,21 @@ KVFOLD_DEVICE void AddRmsNormBody(const AddRmsNormArgs& args) {
                                  ? nullptr
                                  : static_cast<const Delta*>(args.delta) + row * args.delta_stride;
   Out* const out = static_cast<Out*>(args.out) + row * args.out_stride;
+  const auto factor_of = [&](float squares) {
+    const float mean = BlockReduce<false>(squares) / static_cast<float>(args.dim);
+    return 1.0f / ptx::Sqrt(mean + args.eps);
+  };
+  float delta_factor = 1.0f;
+  if (args.delta_weight != nullptr) {
+    float squares = 0.0f;
+    for (int i = ptx::ThreadX() * kCount; i < args.dim; i += kRowThreads * kCount) {
+      float x[kCount];
+      LoadRun(delta + i, x);
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) squares += x[j] * x[j];
+    }
+    delta_factor = factor_of(squares);
+  }
   float squares = 0.0f;
   for (int i = ptx::ThreadX() * kCount; i < args.dim; i += kRowThreads * kCount) {
     float x[kCount];
@@ -41,6 +56,12 @@ KVFOLD_DEVICE void AddRmsNormBody(const AddRmsNormArgs& args) {
     if (delta != nullptr) {
       float more[kCount];
       LoadRun(delta + i, more);
+      if (args.delta_weight != nullptr) {
+        float weight[kCount];
+        LoadRun(args.delta_weight + i, weight);
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) more[j] = weight[j] * (more[j] * delta_factor);
+      }
 #pragma unroll
       for (int j = 0; j < kCount; ++j) x[j] += more[j];
       StoreRun(residual + i, x);
@@ -48,8 +69,7 @@ KVFOLD_DEVICE void AddRmsNormBody(const AddRmsNormArgs& args) {
 #pragma unroll
     for (int j = 0; j < kCount; ++j) squares += x[j] * x[j];
   }
-  const float mean = BlockReduce<false>(squares) / static_cast<float>(args.dim);
-  const float factor = 1.0f / ptx::Sqrt(mean + args.eps);
+  const float factor = factor_of(squares);
   for (int i = ptx::ThreadX() * kCount; i < args.dim; i += kRowThreads * kCount) {
     float x[kCount], weight[kCount];
     LoadRun(residual + i, x);  // what this thread wrote: still near
@@ -63,6 +83,19 @@ KVFOLD_DEVICE void AddRmsNormBody(const AddRmsNormArgs& args) {
 // x / (1 + exp(-x)); for x below -88 the power is infinite and the result -0.
 KVFOLD_DEVICE float Silu(float x) { return x / (1.0f + ptx::Exp(-x)); }
 
+KVFOLD_DEVICE float GeluTanh(float x) {
+  constexpr float kScale = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+  return x / (1.0f + ptx::Exp(-kScale * (x * (1.0f + 0.044715f * x * x))));
+}
+
+// Block (x, y): columns of row x, kRowThreads of them at a time.
+KVFOLD_DEVICE void SoftCapBody(const SoftCapArgs& args) {
+  const int column = ptx::BlockY() * kRowThreads + ptx::ThreadX();
+  if (column >= args.cols) return;
+  float* const logit = args.logits + ptx::BlockX() * args.stride + column;
+  ptx::Store(logit, args.cap * Tanh(ptx::Load(logit) / args.cap));
+}
+
 // Block (x, y): columns of row x, kRowThreads * kCount of them at a time.
 template <int kCount, typename In, typename Out>
 KVFOLD_DEVICE void GatedActivationBody(const GatedActivationArgs& args) {
@@ -75,7 +108,9 @@ KVFOLD_DEVICE void GatedActivationBody(const GatedActivationArgs& args) {
   LoadRun(gate + i, x);
   LoadRun(gate + args.ffn + i, up);
 #pragma unroll
-  for (int j = 0; j < kCount; ++j) x[j] = Silu(x[j]) * up[j];
+  for (int j = 0; j < kCount; ++j) {
+    x[j] = (args.activation == Activation::kSilu ? Silu(x[j]) : GeluTanh(x[j])) * up[j];
+  }
   StoreRun(out + i, x);
 }
 

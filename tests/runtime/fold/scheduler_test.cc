@@ -58,8 +58,6 @@ class SchedulerTest : public testing::Test {
  protected:
   SchedulerTest() {
     SetWindows(config_, std::vector<int64_t>(config_.layers.size(), 0));
-    // This model's greedy text is known to hold what the tests look for.
-    SetEvery(config_, &LayerSpec::qk_norm, false);
     config_.vocab_size = tokenizer_.vocab_size();
     checkpoint_ = std::make_unique<RandomCheckpoint>(config_, 6);
   }
@@ -99,7 +97,8 @@ class SchedulerTest : public testing::Test {
   }
 
   LetterTokenizer tokenizer_;
-  ModelConfig config_ = RandomConfig(6);
+  // This model's greedy text is known to hold what the tests look for.
+  ModelConfig config_ = RandomConfig(6, /*like_llama=*/true);
   std::unique_ptr<RandomCheckpoint> checkpoint_;
 };
 

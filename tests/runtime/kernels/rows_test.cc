@@ -1,7 +1,8 @@
-// Kernels that work row by row: AddRmsNorm, GatedActivation, LogitStats, ArgMax.
+// Kernels that work row by row: AddRmsNorm, GatedActivation, SoftCap, LogitStats, ArgMax.
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "tests/runtime/kernels/backend.h"
 #include "tests/runtime/kernels/reference.h"
@@ -21,19 +22,21 @@ class RowsTest : public KernelsTest {
   struct NormResult {
     std::vector<float> residual, out;
   };
-  // delta: empty for none.
+  // delta, delta_weight: empty for none.
   NormResult Norm(int64_t rows, int64_t dim, std::span<const float> residual,
                   std::span<const float> delta, std::span<const float> weight, float eps,
-                  int64_t more_stride = 0) {
+                  int64_t more_stride = 0, std::span<const float> delta_weight = {}) {
     Matrix r(backend(), DType::kF32, rows, dim, dim + more_stride);
     Matrix d(backend(), DType::kF32, rows, dim, dim + 2 * more_stride);
     Matrix w(backend(), DType::kF32, 1, dim);
+    Matrix dw(backend(), DType::kF32, 1, dim);
     Matrix out(backend(), dtype(), rows, dim, dim + more_stride);
     r.Set(residual);
     w.Set(weight);
     if (!delta.empty()) d.Set(delta);
-    kernels().AddRmsNorm(r.view(), delta.empty() ? ConstTensorView() : d.view(), w.f32(), eps,
-                         out.view());
+    if (!delta_weight.empty()) dw.Set(delta_weight);
+    kernels().AddRmsNorm(r.view(), delta.empty() ? ConstTensorView() : d.view(),
+                         delta_weight.empty() ? nullptr : dw.f32(), w.f32(), eps, out.view());
     backend().device().stream().Synchronize();
     EXPECT_TRUE(r.OnlyWrote(rows));
     EXPECT_TRUE(out.OnlyWrote(rows));
@@ -41,11 +44,11 @@ class RowsTest : public KernelsTest {
   }
 
   std::vector<float> Gate(int64_t rows, int64_t ffn, std::span<const float> gate_up,
-                          int64_t more_stride = 0) {
+                          int64_t more_stride = 0, Activation activation = Activation::kSilu) {
     Matrix in(backend(), DType::kF32, rows, 2 * ffn, 2 * ffn + more_stride);
     Matrix out(backend(), dtype(), rows, ffn, ffn + more_stride);
     in.Set(gate_up);
-    kernels().GatedActivation(in.view(), out.view());
+    kernels().GatedActivation(in.view(), activation, out.view());
     backend().device().stream().Synchronize();
     EXPECT_TRUE(out.OnlyWrote(rows));
     return out.Get();
@@ -126,6 +129,59 @@ TEST_P(RowsTest, AddRmsNormEqualsReference) {
           EXPECT_TRUE(SameBits(got.residual, sums));  // one addition has one result
           EXPECT_TRUE(WithinBounds(got.out, want, bounds));
         }
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, AddRmsNormNormsTheDeltaFirst) {
+  std::mt19937_64 random(9);
+  for (const int64_t dim : {1, 7, 16, 17, 576, 577, 4096}) {
+    for (const int64_t rows : {1, 9}) {
+      SCOPED_TRACE(testing::Message() << "dim " << dim << ", rows " << rows);
+      const std::vector<float> residual = Normals(random, rows * dim, 3.0f);
+      const std::vector<float> delta = Normals(random, rows * dim, 20.0f);
+      const std::vector<float> weight = Normals(random, dim), delta_weight = Normals(random, dim);
+      constexpr float kEps = 1e-6f;
+      std::vector<double> sums, bounds, want, out_bounds;
+      for (int64_t t = 0; t < rows; ++t) {
+        double delta_squares = 0, squares = 0, squares_error = 0;
+        for (int64_t d = 0; d < dim; ++d) {
+          const double x = delta[static_cast<size_t>(t * dim + d)];
+          delta_squares += x * x;
+        }
+        const double delta_factor = 1 / std::sqrt(delta_squares / static_cast<double>(dim) + kEps);
+        for (int64_t d = 0; d < dim; ++d) {
+          const auto i = static_cast<size_t>(t * dim + d);
+          const double more = delta_weight[static_cast<size_t>(d)] * (delta[i] * delta_factor);
+          sums.push_back(residual[i] + more);
+          bounds.push_back(std::abs(more) * (SumError(dim + 1) / 2 + 6 * u) +
+                           std::abs(sums.back()) * u);
+          squares += sums.back() * sums.back();
+          squares_error += 2 * std::abs(sums.back()) * bounds.back();
+        }
+        const double factor = 1 / std::sqrt(squares / static_cast<double>(dim) + kEps);
+        for (int64_t d = 0; d < dim; ++d) {
+          const auto i = static_cast<size_t>(t * dim + d);
+          const double w = weight[static_cast<size_t>(d)];
+          want.push_back(w * (sums[i] * factor));
+          const double error =
+              std::abs(want.back()) * (SumError(dim + 1) / 2 + squares_error / squares + 6 * u) +
+              std::abs(w * factor) * bounds[i];
+          out_bounds.push_back(error + StoreError(dtype(), want.back(), error));
+        }
+      }
+      const NormResult got =
+          Norm(rows, dim, residual, delta, weight, kEps, dim % 2 == 0 ? 16 : 0, delta_weight);
+      EXPECT_TRUE(WithinBounds(got.residual, sums, bounds));
+      EXPECT_TRUE(WithinBounds(got.out, want, out_bounds));
+      for (int64_t t = 0; t < rows; ++t) {  // a row's bits are its own
+        const auto row = [&](const std::vector<float>& from) {
+          return std::span(from).subspan(static_cast<size_t>(t * dim), static_cast<size_t>(dim));
+        };
+        const NormResult one = Norm(1, dim, row(residual), row(delta), weight, kEps,
+                                    dim % 2 == 0 ? 16 : 0, delta_weight);
+        EXPECT_TRUE(SameBits(one.out, row(got.out))) << "row " << t;
       }
     }
   }
@@ -250,6 +306,73 @@ TEST_P(RowsTest, GatedActivationLosesNoNan) {
       for (size_t j = 0; j < out.size(); ++j) EXPECT_EQ(std::isnan(out[j]), j + 1 == out.size());
     }
   }
+}
+
+// gelu(x) up with gelu(x) = x / (1 + exp(-z)), z = 2 sqrt(2 / pi) (x + 0.044715 x^3): z has the
+// errors of some eight roundings, and reaches the result as silu's argument does.
+TEST_P(RowsTest, GatedActivationOfGeluEqualsReference) {
+  std::mt19937_64 random(10);
+  std::vector<float> gates = {0.0f, -0.0f, 1e-30f, -1e-30f, 9.0f, -9.0f, 60.0f, -60.0f, 3e38f};
+  for (float x = -14.0f; x <= 14.0f; x += 0.125f) gates.push_back(x);
+  for (const float deviation : {0.01f, 1.0f, 10.0f}) {
+    for (const float x : Normals(random, 300, deviation)) gates.push_back(x);
+  }
+  const auto n = static_cast<int64_t>(gates.size());
+  const std::vector<float> ups = Normals(random, n, 0.3f);
+  for (const int64_t ffn : {int64_t{1}, n}) {
+    std::vector<float> gate_up;
+    for (int64_t t = 0; t < n / ffn; ++t) {
+      gate_up.insert(gate_up.end(), gates.begin() + t * ffn, gates.begin() + (t + 1) * ffn);
+      gate_up.insert(gate_up.end(), ups.begin() + t * ffn, ups.begin() + (t + 1) * ffn);
+    }
+    std::vector<double> want, bounds;
+    for (int64_t i = 0; i < n; ++i) {
+      const double x = gates[static_cast<size_t>(i)], up = ups[static_cast<size_t>(i)];
+      const double z = 2 * std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+      want.push_back(x / (1 + std::exp(-z)) * up);
+      const double relative = kExpErrorF32 + 8 * u * std::min(std::abs(z), 90.0);
+      // Below -10 the argument may be held: gelu is then below 1e-36.
+      const double error =
+          std::abs(want.back()) * (relative / (1 + std::exp(z)) + 4 * u) + 1e-36 * std::abs(up);
+      bounds.push_back(error + StoreError(dtype(), want.back(), error));
+    }
+    SCOPED_TRACE(testing::Message() << "ffn " << ffn);
+    EXPECT_TRUE(WithinBounds(Gate(n / ffn, ffn, gate_up, 0, Activation::kGeluTanh), want, bounds));
+  }
+  const std::vector<float> nan = Gate(1, 1, std::vector<float>{kNan, 1}, 0, Activation::kGeluTanh);
+  EXPECT_TRUE(std::isnan(nan[0]));
+}
+
+// Off by 10 * 2^-24 of the cap at most (elements.cuh), and a rounding of the argument.
+TEST_P(RowsTest, SoftCapEqualsReference) {
+  std::mt19937_64 random(11);
+  for (const int64_t cols : {1, 15, 16, 17, 577}) {
+    for (const int64_t rows : {0, 1, 9}) {
+      for (const float cap : {1.0f, 30.0f}) {
+        std::vector<float> logits = Normals(random, rows * cols, 2 * cap);
+        if (!logits.empty()) logits[0] = 1e30f;
+        Matrix at(backend(), DType::kF32, rows, cols, cols + 3);
+        at.Set(logits);
+        kernels().SoftCap(at.view(), cap);
+        backend().device().stream().Synchronize();
+        EXPECT_TRUE(at.OnlyWrote(rows));
+        std::vector<double> want, bounds;
+        for (const float x : logits) {
+          want.push_back(cap * std::tanh(static_cast<double>(x) / cap));
+          bounds.push_back(12 * u * cap + std::abs(want.back()) * u);
+        }
+        EXPECT_TRUE(WithinBounds(at.Get(), want, bounds)) << "cols " << cols << ", cap " << cap;
+      }
+    }
+  }
+  Matrix at(backend(), DType::kF32, 1, 20);
+  std::vector<float> logits(20, 1.0f);
+  logits[3] = logits[19] = kNan;
+  at.Set(logits);
+  kernels().SoftCap(at.view(), 30.0f);
+  backend().device().stream().Synchronize();
+  const std::vector<float> got = at.Get();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(std::isnan(got[i]), i == 3 || i == 19) << i;
 }
 
 void ExpectStats(const std::vector<RowStats>& got, std::span<const float> logits, int64_t cols,

@@ -1,9 +1,6 @@
 // Every switch of every family does something, and what transformers does with it: each entry of a
 // fixture's switches.json is flipped here too, and the logits must move by as much as transformers'
 // own moved.
-//
-// An entry that flips only `attention_scale` is left out: no family of today sets it, so that
-// ModelConfig has no such field (the scale is always 1 / sqrt(head_dim)).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -41,6 +38,8 @@ void SetField(ModelConfig& config, const std::string& field, const Json& value) 
     config.ropes.front().high_freq_factor = value;
   } else if (field == "rope.original_max_positions") {
     config.ropes.front().original_max_positions = value;
+  } else if (field == "local_rope.theta") {
+    config.ropes.at(1).theta = value;
   } else if (field == "rope.theta") {
     config.ropes.front().theta = value;
   } else if (field == "rms_eps") {
@@ -57,8 +56,25 @@ void SetField(ModelConfig& config, const std::string& field, const Json& value) 
     SetEvery(config, &LayerSpec::qk_norm, value.get<bool>());
   } else if (field == "qkv_bias") {
     SetEvery(config, &LayerSpec::qkv_bias, value.get<bool>());
+  } else if (field == "post_norms") {
+    SetEvery(config, &LayerSpec::post_norms, value.get<bool>());
+  } else if (field == "norm_offset") {
+    config.norm_offset = value;
+  } else if (field == "embedding_scale") {
+    config.embedding_scale = value;
+  } else if (field == "attention_scale") {
+    config.attention_scale = value.get<double>();
+  } else if (field == "score_cap") {
+    config.score_cap = value;
+  } else if (field == "logit_cap") {
+    config.logit_cap = value;
+  } else if (field == "activation") {
+    config.activation = value == "silu" ? Activation::kSilu : Activation::kGeluTanh;
   } else if (field == "layer_windows") {
     SetWindows(config, value.get<std::vector<int64_t>>());
+    if (config.ropes.size() > 1) {  // the second is that of layers that slide
+      for (LayerSpec& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;
+    }
   } else {
     throw std::runtime_error("unknown field " + field);
   }
@@ -110,9 +126,12 @@ TEST_P(SwitchTest, MovesLogitsAsItMovesTransformers) {
                                     value == "one" ? 1.0f : 0.0f);
       expect_moved(LocalLogits(model, tokens, {.checkpoint = &flipped}), "weights");
     }
-    if (flips == 0) {
-      EXPECT_TRUE(entry.contains("attention_scale")) << name << " is flipped by nothing";
+    if (entry.contains("attention_scale")) {
+      ModelConfig config = ReadModelConfig(model);
+      config.attention_scale = entry.at("attention_scale").get<double>();
+      expect_moved(LocalLogits(model, tokens, {.config = config}), "attention_scale");
     }
+    EXPECT_GT(flips, 0) << name << " is flipped by nothing";
   }
 }
 
@@ -120,7 +139,8 @@ INSTANTIATE_TEST_SUITE_P(Models, SwitchTest,
                          testing::Values("llama_gqa", "llama_9_3", "llama31_rope",
                                          "llama_linear_rope", "llama_tied", "llama_hd64",
                                          "llama_hd128", "llama_hd_other", "mistral_window",
-                                         "mistral_full", "qwen2", "qwen2_mixed_window", "qwen3"),
+                                         "mistral_full", "qwen2", "qwen2_mixed_window", "qwen3",
+                                         "gemma2", "gemma2_hd32", "gemma3", "gemma3_period6"),
                          [](const auto& model) { return std::string(model.param); });
 
 }  // namespace

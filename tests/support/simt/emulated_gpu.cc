@@ -104,6 +104,10 @@ class EmulatedExecutor : public cuda::Executor {
       });
     });
   }
+  void SoftCap(const cuda::SoftCapArgs& args) override {
+    Run({args.rows, CeilDiv(args.cols, cuda::kRowThreads), cuda::kRowThreads, 0},
+        [&] { cuda::SoftCapBody(args); });
+  }
   void RopeTable(const cuda::RopeTableArgs& args) override {
     Run({args.rows, 1, 128, 0}, [&] { cuda::RopeTableBody(args); });
   }

@@ -124,12 +124,6 @@ KVFOLD_INLINE const uint16_t* BiasedKeys(const std::byte* tile, const float* sca
   return out;
 }
 
-// 2 / (1 + exp(-2 x)) - 1, x held above -40 so that the power stays finite. NaN stays NaN.
-KVFOLD_INLINE F32v Tanh(F32v x) {
-  const F32v held = Max(Splat(-40.0f), x);
-  return 2.0f / (1.0f + Exp2<5>(held * (-2.0f * kLog2E))) - 1.0f;
-}
-
 // Soft-capped scores of one row, int8 keys' scales included; n is a multiple of kLanes.
 KVFOLD_INLINE void CapRow(float* scores, int64_t n, const float* k_scales, float cap) {
   for (int64_t j = 0; j < n; j += kLanes) {

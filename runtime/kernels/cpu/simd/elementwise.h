@@ -3,6 +3,7 @@
 #pragma once
 
 #include "comm/device/dtype.h"
+#include "models/model_config.h"
 #include "runtime/kernels/cpu/simd/vec.h"
 
 namespace kvfold::cpu {
@@ -23,43 +24,90 @@ KVFOLD_INLINE void StoreAs(void* out, DType dtype, int64_t i, float x) {
   }
 }
 
-void AddRmsNormRow(float* residual, const float* delta, const float* weight, float eps, int64_t dim,
-                   void* out, DType out_dtype) {
+KVFOLD_INLINE float RmsFactor(F32v squares, float tail_squares, int64_t dim, float eps) {
+  const float mean = (ReduceAdd(squares) + tail_squares) / static_cast<float>(dim);
+  return 1.0f / __builtin_sqrtf(mean + eps);
+}
+
+void AddRmsNormRow(float* residual, const float* delta, const float* delta_weight,
+                   const float* weight, float eps, int64_t dim, void* out, DType out_dtype) {
+  float delta_factor = 1.0f;
+  int64_t i = 0;
+  if (delta_weight != nullptr) {
+    F32v squares{};
+    float tail_squares = 0.0f;
+    for (; i + kLanes <= dim; i += kLanes) squares += Load(delta + i) * Load(delta + i);
+    for (; i < dim; ++i) tail_squares += delta[i] * delta[i];
+    delta_factor = RmsFactor(squares, tail_squares, dim, eps);
+  }
   F32v squares{};
   float tail_squares = 0.0f;
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
+  for (i = 0; i + kLanes <= dim; i += kLanes) {
     F32v x = Load(residual + i);
     if (delta != nullptr) {
-      x += Load(delta + i);
+      F32v more = Load(delta + i);
+      if (delta_weight != nullptr) more = Load(delta_weight + i) * (more * delta_factor);
+      x += more;
       Store(residual + i, x);
     }
     squares += x * x;
   }
   for (; i < dim; ++i) {
-    if (delta != nullptr) residual[i] += delta[i];
+    if (delta_weight != nullptr) {
+      residual[i] += delta_weight[i] * (delta[i] * delta_factor);
+    } else if (delta != nullptr) {
+      residual[i] += delta[i];
+    }
     tail_squares += residual[i] * residual[i];
   }
-  const float mean = (ReduceAdd(squares) + tail_squares) / static_cast<float>(dim);
-  const float factor = 1.0f / __builtin_sqrtf(mean + eps);
+  const float factor = RmsFactor(squares, tail_squares, dim, eps);
   for (i = 0; i + kLanes <= dim; i += kLanes) {
     StoreAs(out, out_dtype, i, Load(weight + i) * (Load(residual + i) * factor));
   }
   for (; i < dim; ++i) StoreAs(out, out_dtype, i, weight[i] * (residual[i] * factor));
 }
 
-KVFOLD_INLINE F32v Silu(F32v x) {
-  // x / (1 + exp(-x)), x held above -86 so that the power stays finite: silu(-86) is -4e-36. NaN
-  // stays NaN.
-  const F32v held = Max(Splat(-86.0f), x);
-  return held / (1.0f + Exp2<5>(held * -kLog2E));
-}
+struct Silu {
+  KVFOLD_INLINE static F32v Of(F32v x) {
+    // x held above -86 so that the power stays finite: silu(-86) is -4e-36. NaN stays NaN.
+    const F32v held = Max(Splat(-86.0f), x);
+    return held / (1.0f + Exp2<5>(held * -kLog2E));
+  }
+};
 
-void GatedActivationRow(const float* gate, const float* up, int64_t n, void* out, DType out_dtype) {
+struct GeluTanh {
+  KVFOLD_INLINE static F32v Of(F32v x) {
+    // x held above -10, where the result is below 1e-37, so that the power stays finite.
+    constexpr float kScale = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+    const F32v held = Max(Splat(-10.0f), x);
+    return held / (1.0f + Exp2<5>(held * (1.0f + 0.044715f * held * held) * (-kLog2E * kScale)));
+  }
+};
+
+template <typename Gate>
+KVFOLD_INLINE void GatedRow(const float* gate, const float* up, int64_t n, void* out,
+                            DType out_dtype) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
-    StoreAs(out, out_dtype, i, Silu(Load(gate + i)) * Load(up + i));
-  for (; i < n; ++i) StoreAs(out, out_dtype, i, Silu(Splat(gate[i]))[0] * up[i]);
+    StoreAs(out, out_dtype, i, Gate::Of(Load(gate + i)) * Load(up + i));
+  for (; i < n; ++i) StoreAs(out, out_dtype, i, Gate::Of(Splat(gate[i]))[0] * up[i]);
+}
+
+void GatedActivationRow(const float* gate, const float* up, Activation activation, int64_t n,
+                        void* out, DType out_dtype) {
+  switch (activation) {
+    case Activation::kSilu:
+      return GatedRow<Silu>(gate, up, n, out, out_dtype);
+    case Activation::kGeluTanh:
+      return GatedRow<GeluTanh>(gate, up, n, out, out_dtype);
+  }
+}
+
+void SoftCapRow(float* x, int64_t n, float cap) {
+  const float inverse = 1.0f / cap;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, cap * Tanh(Load(x + i) * inverse));
+  for (; i < n; ++i) x[i] = cap * Tanh(Splat(x[i] * inverse))[0];
 }
 
 void MaxSumExp(const float* x, int64_t n, float* max, float* sum) {

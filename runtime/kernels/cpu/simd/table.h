@@ -58,6 +58,7 @@ constexpr KernelTable MakeTable(CpuIsa isa) {
 #endif
   table.add_rms_norm = &AddRmsNormRow;
   table.gated_activation = &GatedActivationRow;
+  table.soft_cap = &SoftCapRow;
   table.max_sum_exp = &MaxSumExp;
   table.arg_max = &ArgMax;
   table.to_bf16 = &ToBf16;

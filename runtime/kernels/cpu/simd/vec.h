@@ -132,5 +132,11 @@ KVFOLD_INLINE F32v Exp2(F32v x) {
   return reinterpret_cast<F32v>(reinterpret_cast<I32v>(p) + exponent);
 }
 
+// 2 / (1 + exp(-2 x)) - 1, x held above -40 so that the power stays finite. NaN stays NaN.
+KVFOLD_INLINE F32v Tanh(F32v x) {
+  const F32v held = Max(Splat(-40.0f), x);
+  return 2.0f / (1.0f + Exp2<5>(held * (-2.0f * kLog2E))) - 1.0f;
+}
+
 }  // namespace
 }  // namespace kvfold::cpu
