@@ -66,6 +66,17 @@ class Plan(LauncherCase):
         for without, with_f32 in zip(narrow["per_rank"], wide["per_rank"], strict=True):
             self.assertEqual(with_f32["total_bytes"] - without["total_bytes"], 256 * 8192 * 2)
 
+    def test_layers_that_slide_keep_only_their_window(self):
+        # Gemma 2 9B: of 42 layers 21 keep 128K positions, and 21 at most 1 + ceil((4096 - 2 + 256) / 128) blocks of 128. A
+        # position of a layer is 2 * 8 heads * 256 * 2 bytes.
+        command = ("plan", "--model", "gemma-2-9b", "--tokens", 131072, "--ranks", 1, "--device-memory", "40GiB", "--json")
+        result = kvfold(*command)
+        self.assertEqual(result.code, 3)
+        (rank,) = self.assert_json(result)["per_rank"]
+        self.assertEqual(rank["cache_bytes"], 21 * (131072 + 35 * 128) * 2 * 8 * 256 * 2)
+        self.assertIn("up to 127", kvfold(*command[:-1]).stdout)
+        self.assert_done(kvfold(*command, "--kv-dtype", "int8"))
+
     def test_a_cpu_keeps_nothing_for_itself(self):
         result = kvfold("plan", "--model", "llama-3.1-8b", "--ranks", 2, "--device", "cpu", "--device-memory", "80GB", "--json")
         self.assert_done(result)

@@ -8,6 +8,7 @@
 
 #include "models/families.h"
 #include "models/model_config.h"
+#include "models/tensor_table.h"
 #include "tests/models/captured_log.h"
 #include "tests/models/error_of.h"
 #include "tests/models/temp_folder.h"
@@ -513,12 +514,31 @@ TEST(ShippedConfigs, AreWhatWasPublished) {
   EXPECT_THAT(qwen.windows(), Each(0));
 }
 
+// Millions of parameters, as their publishers count them (those of Gemma 3 without the vision
+// tower).
+TEST(ShippedConfigs, HaveAsManyParametersAsWasPublished) {
+  const std::pair<const char*, int64_t> kPublished[] = {
+      {"gemma-2-27b", 27227},  {"gemma-2-9b", 9242},       {"gemma-3-12b", 11766},
+      {"gemma-3-27b", 27009},  {"llama-3.1-405b", 405853}, {"llama-3.1-70b", 70554},
+      {"llama-3.1-8b", 8030},  {"llama-3.2-1b", 1236},     {"llama-3.2-3b", 3213},
+      {"mistral-nemo", 12248}, {"qwen2.5-72b", 72706},     {"qwen2.5-7b", 7616},
+      {"qwen3-32b", 32762},    {"qwen3-8b", 8191},
+  };
+  for (const auto& [name, millions] : kPublished) {
+    int64_t parameters = 0;
+    for (const ModelTensor& tensor : ModelTensors(ReadModelConfig(ResolveModel(name)))) {
+      parameters += tensor.rows * tensor.cols;
+    }
+    EXPECT_EQ((parameters + 500000) / 1000000, millions) << name;
+  }
+}
+
 TEST(ShippedConfigs, AreFoundInOrder) {
   const TempFolder folder;
   EXPECT_EQ(ResolveModel(folder.path().string()), folder.path());  // a path comes first
   const std::string message = ErrorOf([] { ResolveModel("no such model"); });
   EXPECT_THAT(message, HasSubstr("\"no such model\""));
-  EXPECT_THAT(message, HasSubstr("llama-3.1-70b, llama-3.1-8b, qwen2.5-7b"));
+  EXPECT_THAT(message, HasSubstr("llama-3.1-70b, llama-3.1-8b, llama-3.2-1b"));
   EXPECT_THAT(ErrorOf([] { ResolveModel(""); }), HasSubstr("llama-3.1-8b"));
   EXPECT_THAT(ErrorOf([] { ResolveModel("../configs/llama-3.1-8b"); }), HasSubstr("no such file"));
   std::filesystem::create_directory(folder.path() / "Llama-3.1-8B");
