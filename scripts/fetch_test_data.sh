@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fetches what the tests read beyond the repository, and prints it as shell assignments:
 #     eval "$(scripts/fetch_test_data.sh)"
-# KVFOLD_DEMO_MODEL is the demo model; KVFOLD_LLAMA3_TOKENIZER, KVFOLD_QWEN2_TOKENIZER and KVFOLD_TEKKEN_TOKENIZER are the
-# tokenizer.json of Llama 3, Qwen 2.5 and Mistral, converted from the vocabularies in the Python packages llama-models,
-# dashscope and mistral-common. Exits 2 after one sentence where the first two cannot be had; without one of the others,
-# which the sentence names, its tests are skipped.
+# KVFOLD_DEMO_MODEL is the demo model, KVFOLD_GEMMA3_MODEL Gemma 3 270M; KVFOLD_LLAMA3_TOKENIZER, KVFOLD_QWEN2_TOKENIZER and
+# KVFOLD_TEKKEN_TOKENIZER are the tokenizer.json of Llama 3, Qwen 2.5 and Mistral, converted from the vocabularies in the
+# Python packages llama-models, dashscope and mistral-common. Exits 2 after one sentence where the demo model or the tokenizer
+# of Llama 3 cannot be had; without one of the others, which the sentence names, its tests are skipped.
 set -euo pipefail
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib/cache.sh
@@ -29,6 +29,7 @@ convert() {
 }
 
 demo_model=$("$scripts/fetch_demo_model.sh")
+gemma3_model=$("$scripts/fetch_gemma3_model.sh") || gemma3_model=
 ranks=$(cached_member llama-models 0.3.0 7f77f78ff13fca09f70d76a376aff6414cd901623fb9d57e69c2f8367a73032f \
   llama_models/llama3/tokenizer.model \
   llama3_tokenizer.model 82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55)
@@ -45,6 +46,7 @@ tekken=$(
 ) || tekken=
 
 printf 'export KVFOLD_DEMO_MODEL=%q\n' "$demo_model"
+printf 'export KVFOLD_GEMMA3_MODEL=%q\n' "$gemma3_model"
 printf 'export KVFOLD_LLAMA3_TOKENIZER=%q\n' "$llama3"
 printf 'export KVFOLD_QWEN2_TOKENIZER=%q\n' "$qwen2"
 printf 'export KVFOLD_TEKKEN_TOKENIZER=%q\n' "$tekken"

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/demo/: transformers' float32 reading of the demo model, to measure kvfold's against.
+"""Makes tests/fixtures/demo/ and tests/fixtures/gemma3_270m/: transformers' float32 reading of a real model.
 
 In the virtual environment that scripts/make_fixtures.py describes at its head:
 
     python scripts/make_demo_reference.py --model "$(scripts/fetch_demo_model.sh)" --out tests/fixtures/demo
+    python scripts/make_demo_reference.py --model "$(scripts/fetch_gemma3_model.sh)" --out tests/fixtures/gemma3_270m
 
 The weights are those of the .gguf file, dequantised to float32 by transformers; attention is "eager", on the CPU. Written are
 
-    tokens.json    512 token ids of the beginning of the GPL, version 3
+    tokens.json    512 token ids of the beginning of the GPL, version 3; 640 of Gemma 3, whose layers slide by 512
     columns.json   64 vocabulary columns: 32 that the text uses most, 32 drawn at random
-    columns.npy    float32 [512, 64]: logits of those columns
-    logsumexp.npy  float32 [512]: log-sum-exp of all logits of a position
-    argmax.npy     int32 [512]: best token of a position
-    gap.npy        float32 [512]: how far its logit leads the second (where it leads by less than twice the tolerance, argmax
+    columns.npy    float32 [tokens, 64]: logits of those columns
+    logsumexp.npy  float32 [tokens]: log-sum-exp of all logits of a position
+    argmax.npy     int32 [tokens]: best token of a position
+    gap.npy        float32 [tokens]: how far its logit leads the second (where it leads by less than twice the tolerance, argmax
                    cannot be compared)
     greedy.json    a prompt, its ids, the 32 ids generated greedily after it, their text, and the smallest lead
 """
@@ -30,7 +31,7 @@ import torch
 import transformers
 from gguf import GGUFReader
 
-N_TOKENS = 512
+N_TOKENS = {"smollm": 512, "gemma": 640}
 N_COLUMNS = 64
 GREEDY_STEPS = 32
 GREEDY_MARGIN = 0.05  # ten times the tolerance of 5e-3
@@ -48,8 +49,11 @@ PROMPTS = [
 
 
 def read_tokenizer(model):
-    """The tokenizer of the .gguf file; pre-tokenizer "smollm": every digit alone, then GPT-2's byte-level rule."""
+    """The kind and the tokenizer of the .gguf file; "smollm": every digit alone, then GPT-2's byte-level rule."""
     fields = GGUFReader(model).fields
+    if fields["tokenizer.ggml.model"].contents() == "llama":
+        read = transformers.AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
+        return "gemma", read.backend_tokenizer
     assert fields["tokenizer.ggml.pre"].contents() == "smollm"
     vocabulary = {token: i for i, token in enumerate(fields["tokenizer.ggml.tokens"].contents())}
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
@@ -61,7 +65,7 @@ def read_tokenizer(model):
         ]
     )
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    return tokenizer
+    return "smollm", tokenizer
 
 
 @torch.no_grad()
@@ -109,12 +113,12 @@ def main():
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
 
-    tokenizer = read_tokenizer(arguments.model)
+    kind, tokenizer = read_tokenizer(arguments.model)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         arguments.model.parent, gguf_file=arguments.model.name, dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    tokens = tokenizer.encode(arguments.text.read_text(encoding="utf-8")).ids[:N_TOKENS]
-    assert len(tokens) == N_TOKENS
+    tokens = tokenizer.encode(arguments.text.read_text(encoding="utf-8")).ids[: N_TOKENS[kind]]
+    assert len(tokens) == N_TOKENS[kind]
     with torch.no_grad():
         logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
     columns = choose_columns(tokens, logits.shape[1])
