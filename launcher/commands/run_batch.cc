@@ -62,7 +62,6 @@ class BatchTask : public RunTask {
 
   bool empty() const override { return batch_.jobs().empty(); }
   Workload workload() const override { return batch_.workload(); }
-  const Tokenizer* tokenizer() const override { return batch_.tokenizer(); }
   int64_t errors() const override { return n_errors_; }
 
   void Run(Scheduler& scheduler) override {
@@ -136,6 +135,7 @@ class BatchTask : public RunTask {
       tokens_done_ += tokens_folded - std::exchange(last, tokens_folded);
       Tell();
     };
+    submission.reply = batch_.MakeReply(job.request);
     submission.request = std::move(job.request);
     submission.checked = true;
     return submission;

@@ -87,7 +87,7 @@ int Run(RankGroup& group, const RunOptions& options) {
   Session& session = model.Load(workload);
   FoldTotals totals;
   model.Drive([&] {
-    Scheduler scheduler(session.engine(), session.embeddings(), task->tokenizer(),
+    Scheduler scheduler(session.engine(), session.embeddings(),
                         {.chunk = workload.chunk,
                          .eos_ids = model.config().eos_ids,
                          .concurrency = workload.concurrency});

@@ -36,7 +36,6 @@ class PromptTask : public RunTask {
   }
 
   Workload workload() const override { return workload_; }
-  const Tokenizer* tokenizer() const override { return requests_.tokenizer(); }
 
   void Run(Scheduler& scheduler) override {
     Progress progress("folding");
@@ -60,7 +59,9 @@ class PromptTask : public RunTask {
     callbacks.done = [&](const Completion& completion) {
       answer.Write(options_.json ? CompletionJson(completion, transport_) + '\n' : "\n");
     };
-    scheduler.Submit({std::move(request_), std::move(callbacks), /*checked=*/true});
+    auto reply = requests_.MakeReply(request_);
+    scheduler.Submit(
+        {std::move(request_), std::move(callbacks), std::move(reply), /*checked=*/true});
     do {
       ThrowIfStopped(kUnfinished);
     } while (scheduler.Step());

@@ -7,7 +7,6 @@
 
 #include "launcher/commands/run_options.h"
 #include "launcher/ranks/rank_model.h"
-#include "models/tokenizer/tokenizer.h"
 #include "runtime/fold/engine_options.h"
 #include "runtime/fold/scheduler.h"
 
@@ -19,7 +18,6 @@ class RunTask {
 
   virtual bool empty() const { return false; }  // all was done before
   virtual Workload workload() const = 0;
-  virtual const Tokenizer* tokenizer() const = 0;
   // Runs it all. Throws StoppedError between two steps when a signal has come.
   virtual void Run(Scheduler& scheduler) = 0;
   virtual int64_t errors() const { return 0; }  // records that are errors

@@ -14,6 +14,13 @@ std::vector<std::string> SpecialTexts(const Tokenizer& tokenizer) {
   return texts;
 }
 
+std::unique_ptr<Reply> ReplyMaker::Make(const std::vector<std::string>& stop) {
+  if (tokenizer_ == nullptr) return nullptr;
+  if (stop.empty()) return std::make_unique<Reply>(*tokenizer_, std::vector<std::string>(), stop);
+  if (!special_texts_.has_value()) special_texts_ = SpecialTexts(*tokenizer_);
+  return std::make_unique<Reply>(*tokenizer_, *special_texts_, stop);
+}
+
 Reply::Reply(const Tokenizer& tokenizer, const std::vector<std::string>& special_texts,
              std::vector<std::string> stop)
     : tokenizer_(tokenizer), stop_(std::move(stop)), decoder_(tokenizer) {

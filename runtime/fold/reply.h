@@ -8,6 +8,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +21,22 @@ namespace kvfold {
 
 // The texts of all special tokens of a vocabulary.
 std::vector<std::string> SpecialTexts(const Tokenizer& tokenizer);
+
+class Reply;
+
+// Makes the replies of one vocabulary.
+class ReplyMaker {
+ public:
+  // `tokenizer` null: there is no text. It must outlive this and all replies.
+  explicit ReplyMaker(const Tokenizer* tokenizer) : tokenizer_(tokenizer) {}
+  // null without a tokenizer.
+  std::unique_ptr<Reply> Make(const std::vector<std::string>& stop);
+
+ private:
+  const Tokenizer* tokenizer_;
+  // Most requests have no stop strings, and a vocabulary is long: once one has.
+  std::optional<std::vector<std::string>> special_texts_;
+};
 
 class Reply {
  public:

@@ -7,7 +7,6 @@
 #include "comm/base/rounding.h"
 #include "comm/base/stopwatch.h"
 #include "comm/error.h"
-#include "runtime/fold/reply.h"
 #include "runtime/fold/sequence.h"
 #include "runtime/fold/shared_prefix.h"
 #include "shard/kv_layout.h"
@@ -40,7 +39,7 @@ struct Scheduler::Running {
   bool done = false;
   std::optional<Error> error;  // it failed; then it is done too
   Completion completion;
-  std::unique_ptr<Reply> reply;  // null without a tokenizer
+  std::unique_ptr<Reply> reply;  // null: there is no text
   Stopwatch started, first_token;
 
   int64_t prompt_tokens() const { return completion.prompt_tokens; }
@@ -80,12 +79,8 @@ struct Scheduler::Planned {
   int64_t decode_rows = 0;
 };
 
-Scheduler::Scheduler(Engine& engine, const EmbeddingSource& embeddings, const Tokenizer* tokenizer,
-                     SchedulerOptions options)
-    : engine_(engine),
-      embeddings_(embeddings),
-      tokenizer_(tokenizer),
-      options_(std::move(options)) {
+Scheduler::Scheduler(Engine& engine, const EmbeddingSource& embeddings, SchedulerOptions options)
+    : engine_(engine), embeddings_(embeddings), options_(std::move(options)) {
   Sequence(engine, embeddings, options_.chunk);  // a chunk that no step could take is a bug
   if (options_.concurrency == 0) options_.concurrency = engine.options().cache.sequences;
 }
@@ -160,11 +155,8 @@ int64_t Scheduler::SubmitTogether(std::vector<Submission> submissions) {
     running->cache_tokens = CacheTokens(submission.request);
     running->request = std::move(submission.request);
     running->callbacks = std::move(submission.callbacks);
+    running->reply = std::move(submission.reply);
     running->prefix = prefix;
-    if (tokenizer_ != nullptr) {
-      running->reply = std::make_unique<Reply>(*tokenizer_, SpecialTextsOf(running->request),
-                                               running->request.stop);
-    }
     waiting_.push_back(std::move(running));
   }
   return prefix ? prefix->n_tokens : 0;
@@ -375,14 +367,6 @@ void Scheduler::Finish(Running& running, const char* reason) {
   running.completion.finish_reason = reason;
   running.completion.decode_s = running.first_token.seconds();
   if (running.reply != nullptr) running.completion.text = running.reply->text();
-}
-
-// Most requests have no stop strings, and a vocabulary is long.
-const std::vector<std::string>& Scheduler::SpecialTextsOf(const Request& request) {
-  static const std::vector<std::string> kNone;
-  if (request.stop.empty()) return kNone;
-  if (!special_texts_.has_value()) special_texts_ = SpecialTexts(*tokenizer_);
-  return *special_texts_;
 }
 
 }  // namespace kvfold

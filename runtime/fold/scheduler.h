@@ -19,6 +19,7 @@
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/fold/engine.h"
 #include "runtime/fold/prompt_tokens.h"
+#include "runtime/fold/reply.h"
 #include "runtime/fold/sampler.h"
 #include "runtime/weights/embedding_source.h"
 
@@ -35,7 +36,7 @@ struct Request {
 };
 
 struct Completion {
-  std::string text;  // empty without a tokenizer
+  std::string text;  // empty without a Reply
   std::vector<TokenId> tokens;
   std::string finish_reason;  // "stop": end of text or a stop string; "length": max_new_tokens
   int64_t prompt_tokens = 0;
@@ -80,12 +81,13 @@ class Scheduler {
   struct Submission {
     Request request;
     Callbacks callbacks;
+    // Made for the request's stop strings; null: there is no text, and no stop string ends it.
+    std::unique_ptr<Reply> reply = nullptr;
     bool checked = false;  // Check has passed it for this engine: it is not checked again
   };
 
-  // `tokenizer` may be null: then there is no text and no stop string. All must outlive it.
-  Scheduler(Engine& engine, const EmbeddingSource& embeddings, const Tokenizer* tokenizer,
-            SchedulerOptions options);
+  // Engine and embeddings must outlive it.
+  Scheduler(Engine& engine, const EmbeddingSource& embeddings, SchedulerOptions options);
   ~Scheduler();
 
   // Positions that a request takes in the cache: its last new token is never fed back.
@@ -124,13 +126,10 @@ class Scheduler {
   void Finish(Running& running, const char* reason);
   void TakeToken(Running& running, TokenId token);
   void End(const Running& finished);
-  const std::vector<std::string>& SpecialTextsOf(const Request& request);
 
   Engine& engine_;
   const EmbeddingSource& embeddings_;
-  const Tokenizer* tokenizer_;
   SchedulerOptions options_;
-  std::optional<std::vector<std::string>> special_texts_;  // once a request has stop strings
   FoldTotals totals_;
   int64_t reserved_tokens_ = 0;
   std::deque<std::unique_ptr<Running>> waiting_;

@@ -67,7 +67,7 @@ class Batch {
   std::vector<Job>& jobs() { return jobs_; }
   const std::vector<Job>& jobs() const { return jobs_; }
   const std::vector<DocumentGroup>& groups() const { return groups_; }
-  const Tokenizer* tokenizer() const { return requests_.tokenizer(); }
+  std::unique_ptr<Reply> MakeReply(const Request& request) { return requests_.MakeReply(request); }
   ResultFile& results() { return results_; }
   int64_t already_done() const { return already_done_; }
   int64_t n_requests() const { return already_done_ + static_cast<int64_t>(jobs_.size()); }

@@ -20,6 +20,7 @@ RequestMaker::RequestMaker(const std::filesystem::path& model, const ModelConfig
     tokenizer_problem_ = fmt::format(
         "{}: give token ids, as the field \"tokens\" of a line of --prompts", error.what());
   }
+  replies_.emplace(tokenizer_.get());
   try {
     chat_template_ = ChatTemplate::Open(model);
   } catch (const InputError& error) {

@@ -74,7 +74,7 @@ class SchedulerTest : public testing::Test {
   void WithScheduler(const LocalModelOptions& options, std::vector<int64_t> eos_ids,
                      const std::function<void(Scheduler&, LocalRank&)>& body) const {
     RunLocalModel("random", options, [&](LocalRank& rank) {
-      Scheduler scheduler(rank.engine, rank.embeddings, &tokenizer_,
+      Scheduler scheduler(rank.engine, rank.embeddings,
                           {.chunk = options.chunk, .eos_ids = std::move(eos_ids)});
       body(scheduler, rank);
     });
@@ -88,7 +88,7 @@ class SchedulerTest : public testing::Test {
       callbacks.done = [&](const Completion& done) { completion = done; };
       if (pieces != nullptr)
         callbacks.text = [&](std::string_view piece) { pieces->emplace_back(piece); };
-      scheduler.Submit(request, callbacks);
+      scheduler.Submit({request, callbacks, ReplyMaker(&tokenizer_).Make(request.stop)});
       while (scheduler.Step()) {
       }
       EXPECT_FALSE(scheduler.Step());
@@ -205,7 +205,7 @@ TEST_F(SchedulerTest, TextComesInWholeCharacters) {
 
 TEST_F(SchedulerTest, WithoutATokenizerThereIsNoText) {
   RunLocalModel("random", Options(), [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 8});
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 8});
     Request request = Prompt(5, 4);
     request.stop = {"a"};
     Completion completion;
@@ -313,8 +313,9 @@ TEST_F(SchedulerTest, ConcurrencyChangesNoCompletion) {
           Request request =
               Prompt(std::array{3, 8, 30, 17, 1, 9}[i], 10 + static_cast<int64_t>(i), i);
           if (i % 2 == 0) request.sampling = {.temperature = 1.5, .top_k = 20, .seed = i};
-          scheduler.Submit(request,
-                           {.done = [&, i](const Completion& done) { completions[i] = done; }});
+          scheduler.Submit({request,
+                            {.done = [&, i](const Completion& done) { completions[i] = done; }},
+                            ReplyMaker(&tokenizer_).Make({})});
         }
         while (scheduler.Step()) {
         }
@@ -348,13 +349,12 @@ TEST_F(SchedulerTest, SeedAndIdChangeWhatIsDrawn) {
 TEST_F(SchedulerTest, ChunkBeyondTheEnginesStepIsABug) {
   RunLocalModel("random", Options(), [&](LocalRank& rank) {
     for (const int64_t chunk : {0, 9})
-      EXPECT_THROW(Scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = chunk}),
-                   std::logic_error);
+      EXPECT_THROW(Scheduler(rank.engine, rank.embeddings, {.chunk = chunk}), std::logic_error);
   });
   LocalModelOptions narrow = Options();
   narrow.max_step_rows = 7;
   RunLocalModel("random", narrow, [&](LocalRank& rank) {
-    EXPECT_THROW(Scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 8}), std::logic_error);
+    EXPECT_THROW(Scheduler(rank.engine, rank.embeddings, {.chunk = 8}), std::logic_error);
   });
 }
 
@@ -476,7 +476,7 @@ TEST_F(NotNumbersTest, ASharedPrefixFailsItsRequestsAlone) {
       request.tokens = std::move(prompt);
       together.push_back({request, {.failed = [&](const Error&) { ++n_failed; }}});
     }
-    EXPECT_GT(scheduler.SubmitTogether(together), 0);
+    EXPECT_GT(scheduler.SubmitTogether(std::move(together)), 0);
     scheduler.Submit(Ask(2, true), {.done = [&](const Completion& done) { tokens = done.tokens; }});
     while (scheduler.Step()) {
     }
@@ -528,7 +528,7 @@ TEST_F(SchedulerTest, CallbackThatThrowsLeavesTheRanksInStep) {
   WithScheduler(options, {}, [&](Scheduler& scheduler, LocalRank& rank) {
     Scheduler::Callbacks callbacks;
     callbacks.text = [](std::string_view) { throw IoError("standard output is closed"); };
-    scheduler.Submit(Prompt(5, 60), callbacks);
+    scheduler.Submit({Prompt(5, 60), callbacks, ReplyMaker(&tokenizer_).Make({})});
     const auto run = [&] {
       while (scheduler.Step()) {
       }

@@ -58,7 +58,7 @@ class SharingTest : public testing::Test {
                      FoldTotals* totals = nullptr) const {
     Outcomes outcomes;
     RunLocalModel("random", options, [&](LocalRank& rank) {
-      Scheduler scheduler(rank.engine, rank.embeddings, nullptr,
+      Scheduler scheduler(rank.engine, rank.embeddings,
                           {.chunk = options.chunk, .concurrency = concurrency});
       for (const std::vector<Request>& group : groups) {
         std::vector<Scheduler::Submission> submissions;
@@ -181,7 +181,7 @@ TEST_F(SharingTest, NothingIsSharedWhereNothingCanBe) {
   const auto shared = [&](const LocalModelOptions& options, std::vector<Request> requests) {
     int64_t shared_tokens = -1;
     RunLocalModel("random", options, [&](LocalRank& rank) {
-      Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = options.chunk});
+      Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = options.chunk});
       std::vector<Scheduler::Submission> submissions;
       for (Request& request : requests) submissions.push_back({std::move(request), {}});
       shared_tokens = scheduler.SubmitTogether(std::move(submissions));
@@ -214,8 +214,8 @@ TEST_F(SharingTest, GroupIsTakenWholeOrNotAtAll) {
   outside.push_back(static_cast<TokenId>(config_.vocab_size));
   submissions[1].request.tokens = std::move(outside);
   RunLocalModel("random", Options(), [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 16});
-    EXPECT_THROW(scheduler.SubmitTogether(submissions), InputError);
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 16});
+    EXPECT_THROW(scheduler.SubmitTogether(std::move(submissions)), InputError);
     EXPECT_EQ(scheduler.waiting(), 0);
     EXPECT_FALSE(scheduler.Step());
   });
@@ -269,7 +269,7 @@ TEST_F(SharingTest, ConcurrencyCountsRequestsAndNotPrefixes) {
   LocalModelOptions options = Options();
   options.max_sequences = 5;
   RunLocalModel("random", options, [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 16, .concurrency = 2});
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 16, .concurrency = 2});
     for (int i = 0; i < 5; ++i) scheduler.Submit(Ask("x", document, 1, 3), {});
     EXPECT_TRUE(scheduler.Step());
     EXPECT_EQ(scheduler.waiting(), 3);

@@ -123,7 +123,7 @@ TEST_P(BatchBitsTest, TokensAloneEqualTokensBesideOthers) {
     auto& tokens = results[max_sequences == 3];
     tokens.resize(5);
     RunLocalModel("random", Options(config, checkpoint, max_sequences), [&](LocalRank& rank) {
-      Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = kChunk});
+      Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = kChunk});
       for (size_t i = 0; i < tokens.size(); ++i) {
         Request request;
         request.id = fmt::format("request {}", i);

@@ -43,7 +43,7 @@ TEST_P(FixtureTest, GreedyTextEqualsTransformers) {
   for (const int tp_size : {1, 3}) {
     std::vector<TokenId> got;
     RunLocalModel(FixtureCheckpoint(GetParam()), {.tp_size = tp_size}, [&](LocalRank& rank) {
-      Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
+      Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 64});
       Request request;
       request.tokens = tokens;
       request.max_new_tokens = static_cast<int64_t>(want.size());

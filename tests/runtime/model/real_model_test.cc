@@ -85,7 +85,7 @@ TEST_P(RealModel, GreedyTextEqualsTransformers) {
   ASSERT_EQ(want.size(), 32u);
   std::vector<TokenId> got;
   RunLocalModel(model_, {.tp_size = GetParam().tp_size}, [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 64});
     Request request;
     request.tokens = reference.at("prompt_tokens").get<std::vector<TokenId>>();
     request.max_new_tokens = static_cast<int64_t>(want.size());
@@ -104,9 +104,9 @@ INSTANTIATE_TEST_SUITE_P(Models, RealModel,
                                          Case{"demo", "KVFOLD_DEMO_MODEL", 3, 512},
                                          Case{"gemma3_270m", "KVFOLD_GEMMA3_MODEL", 1, 640},
                                          Case{"gemma3_270m", "KVFOLD_GEMMA3_MODEL", 2, 128}),
-                         [](const auto& info) {
-                           return fmt::format("{}_Ranks{}Chunk{}", info.param.name,
-                                              info.param.tp_size, info.param.chunk);
+                         [](const auto& model) {
+                           return fmt::format("{}_Ranks{}Chunk{}", model.param.name,
+                                              model.param.tp_size, model.param.chunk);
                          });
 
 }  // namespace

@@ -94,7 +94,7 @@ TEST(EmulatedModel, GreedyTextEqualsTransformers) {
   LocalModelOptions options{.tp_size = 2};
   options.make_parts = EmulatedParts;
   RunLocalModel(FixtureCheckpoint(model), options, [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = 64});
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = 64});
     Request request;
     request.tokens = Tokens(model);
     request.max_new_tokens = static_cast<int64_t>(want.size());
@@ -120,7 +120,7 @@ TEST(EmulatedModel, LogitsAloneEqualLogitsBesideOthers) {
   options.make_parts = EmulatedParts;
   std::vector<std::vector<float>> alone(lengths.size()), together(lengths.size());
   RunLocalModel(FixtureCheckpoint(model), options, [&](LocalRank& rank) {
-    Scheduler scheduler(rank.engine, rank.embeddings, nullptr, {.chunk = options.chunk});
+    Scheduler scheduler(rank.engine, rank.embeddings, {.chunk = options.chunk});
     const auto submit = [&](size_t i, std::vector<float>& logits) {
       Request request;
       request.id = std::to_string(i);
