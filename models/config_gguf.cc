@@ -182,8 +182,10 @@ void ReadGemma(ArchitectureKeys& keys, const Family& family, ModelConfig* config
                ConfigOrigins* origins) {
   config->activation = Activation::kGeluTanh;
   config->embedding_scale = std::sqrt(static_cast<float>(config->hidden));
-  config->score_cap = keys.Float("attn_logit_softcapping", family.gemma->score_cap);
-  origins->score_cap = keys.Of("attn_logit_softcapping");
+  if (family.gemma->score_cap > 0.0) {  // as of config.json: Gemma 3 has none
+    config->score_cap = keys.Float("attn_logit_softcapping", family.gemma->score_cap);
+    origins->score_cap = keys.Of("attn_logit_softcapping");
+  }
   config->logit_cap = keys.Float("final_logit_softcapping", family.gemma->logit_cap);
   origins->logit_cap = keys.Of("final_logit_softcapping");
   if (keys.Int("block_count") == family.gemma->layers_of_27b) {
@@ -265,7 +267,7 @@ ModelConfig ReadGgufConfig(const std::filesystem::path& path, const ConfigOption
   config.vocab_size = ReadVocabSize(keys, files, &origins.vocab_size);
   config.ropes = {ReadRope(keys, files, &origins, &refusals)};
   LayerSpec layer = family->layer;
-  const double local_theta = family->gemma ? family->gemma->local_theta : 0.0;
+  const double local_theta = family->local_theta();
   const bool slides_unsaid = family->window_period > 0 && local_theta == 0.0;  // Gemma 2
   layer.window = keys.Int("attention.sliding_window", slides_unsaid ? 4096 : 0);
   origins.window = keys.Of("attention.sliding_window");

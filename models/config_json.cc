@@ -113,8 +113,7 @@ void ReadWindows(JsonFields& fields, const Family& family, std::vector<LayerSpec
   } else if (kind == Family::Windows::kPeriodic) {
     window = fields.HasKey("sliding_window") ? fields.Int("sliding_window").value_or(0) : 4096;
     // Gemma 2 has no such key.
-    if (family.gemma->local_theta > 0.0)
-      period = fields.Int("sliding_window_pattern").value_or(period);
+    if (family.local_theta() > 0.0) period = fields.Int("sliding_window_pattern").value_or(period);
     if (period < 1) fields.Refuse("sliding_window_pattern", "a positive integer");
   }
   const auto layer_types = fields.Strings("layer_types");
@@ -261,7 +260,7 @@ ModelConfig ReadJsonConfig(const std::filesystem::path& file, const ConfigOption
   origins.rms_eps = Of(fields, "rms_norm_eps");
   config.tie_embeddings = fields.Bool("tie_word_embeddings").value_or(family.ties_embeddings);
   ReadWindows(fields, family, &config.layers);
-  if (const double local = family.gemma ? family.gemma->local_theta : 0.0; local > 0.0) {
+  if (const double local = family.local_theta(); local > 0.0) {
     config.ropes =
         ReadJsonRopes(fields, family.theta, local, config.max_positions, &origins, &refusals);
     for (LayerSpec& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;

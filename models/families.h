@@ -40,6 +40,8 @@ struct Family {
   std::optional<std::string_view> tokenizer_class = std::nullopt;
   LayerSpec layer = {};  // what its layers have that others have not
   std::optional<Gemma> gemma = std::nullopt;
+
+  double local_theta() const { return gemma ? gemma->local_theta : 0.0; }
 };
 
 std::span<const Family> Families();

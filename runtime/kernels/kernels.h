@@ -40,9 +40,9 @@ struct SequenceRows {
   KvView view;            // of the layer at hand; view.end == view.begin + n_tokens
 };
 
-// Rotations of one step, computed once for all layers: row t holds cos(position_t * inv_freq[i])
-// for i in [0, head_dim / 2), then the sines. Angles are formed in float, as Hugging Face forms
-// them.
+// Rotations of one step, computed once for all layers of one RoPE: row t holds cos(position_t *
+// inv_freq[i]) for i in [0, head_dim / 2), then the sines. Angles are formed in float, as Hugging
+// Face forms them.
 using RopeTable = ConstTensorView;  // f32 [n_tokens, head_dim]
 
 struct AttentionHeads {

@@ -98,9 +98,9 @@ void Transformer::BeginStep(StepContext& context, ConstTensorView embeddings,
   for (size_t i = 0; i < context.ropes.size(); ++i) {
     kernels_.FillRopeTable(positions, inv_freqs_[i], context.ropes[i].rows.Rows(0, rows));
   }
+  if (context.ropes.front().blocks.rows == 0) return;
   for (int64_t& position : positions) position -= position % kBlockTokens;
   for (size_t i = 0; i < context.ropes.size(); ++i) {
-    if (context.ropes[i].blocks.rows == 0) continue;
     kernels_.FillRopeTable(positions, inv_freqs_[i], context.ropes[i].blocks.Rows(0, rows));
   }
 }

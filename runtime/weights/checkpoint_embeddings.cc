@@ -14,7 +14,9 @@ void CheckpointEmbeddings::Gather(std::span<const int32_t> tokens, float* out) c
   for (const int32_t token : tokens) {
     KVFOLD_CHECK(token >= 0 && token < tensor_.rows, "token", token, "vocab_size", tensor_.rows);
     checkpoint_.ReadBlock(tensor_, token, token + 1, 0, hidden(), out);
-    for (int64_t i = 0; i < hidden() && scale_ != 1.0f; ++i) out[i] *= scale_;
+    if (scale_ != 1.0f) {
+      for (int64_t i = 0; i < hidden(); ++i) out[i] *= scale_;
+    }
     out += hidden();
   }
 }

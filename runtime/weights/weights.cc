@@ -53,16 +53,17 @@ class WeightLoader {
 
   void Load(int64_t layer, WeightSlot slot, SlotWeights& weights) {
     std::vector<Piece> pieces;
+    bool is_norm = false;
     for (const TensorRow* const row : SlotRows(config_, layer, slot)) {
       const ModelTensor tensor = TensorOf(config_, *row, layer);
       pieces.push_back({&checkpoint_.Expect(tensor.name, tensor.rows, tensor.cols),
                         RankRange(config_, shard_, row->rows),
                         RankRange(config_, shard_, row->cols)});
+      is_norm = row->role == TensorRole::kNorm;
     }
     if (pieces.empty()) return;
     const LinearShape shape = RankSlotShape(config_, shard_, layer, slot);
     if (IsVector(slot)) {
-      const bool is_norm = SlotRows(config_, layer, slot).front()->role == TensorRole::kNorm;
       const auto offset = static_cast<float>(is_norm ? config_.norm_offset : 0.0);
       weights.vectors_[static_cast<size_t>(slot)] = Vector(shape.n_out, pieces, offset);
     } else {

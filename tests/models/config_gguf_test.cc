@@ -123,6 +123,8 @@ TEST_F(GgufConfig, ReadsGemma3) {
   EXPECT_EQ(stated.ropes[1].theta, 5000.0);
   EXPECT_EQ(stated.layer(1).rope, 0);
   EXPECT_THAT(Read(Gguf("gemma3")).windows(), ElementsAre(0, 0));
+  EXPECT_THAT(Error([](auto& w) { w.Float32("gemma3.attn_logit_softcapping", 50); }, "gemma3"),
+              HasSubstr("gemma3.attn_logit_softcapping"));
 }
 
 TEST_F(GgufConfig, ReadsSwitches) {

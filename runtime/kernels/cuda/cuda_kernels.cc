@@ -133,16 +133,21 @@ void CudaKernels::FillRopeTable(std::span<const int64_t> positions, std::span<co
                    out.rows == static_cast<int64_t>(positions.size()),
                "inv_freq", half, "cols", out.cols, "rows", out.rows);
   if (positions.empty() || half == 0) return;
-  if (!std::ranges::equal(inv_freq, uploaded_freq_)) {  // a model's are the same every step
-    executor_->Upload(inv_freq.data(), inv_freq_, half * 4);
-    uploaded_freq_.assign(inv_freq.begin(), inv_freq.end());
+  // A model's few RoPEs are the same every step: each is uploaded once.
+  auto known = std::ranges::search(uploaded_freq_, inv_freq).begin();
+  if (known == uploaded_freq_.end()) {
+    const auto n_known = static_cast<int64_t>(uploaded_freq_.size());
+    if (n_known + half > CudaSizing::kMostPairs) uploaded_freq_.clear();
+    const auto at = static_cast<int64_t>(uploaded_freq_.size());
+    executor_->Upload(inv_freq.data(), inv_freq_ + at, half * 4);
+    known = uploaded_freq_.insert(uploaded_freq_.end(), inv_freq.begin(), inv_freq.end());
   }
   for (int64_t begin = 0; begin < out.rows; begin += CudaSizing::kMostPositions) {
     const int64_t rows = std::min(CudaSizing::kMostPositions, out.rows - begin);
     executor_->Upload(positions.data() + begin, positions_, rows * 8);
     RopeTableArgs args;
     args.positions = positions_;
-    args.inv_freq = inv_freq_;
+    args.inv_freq = inv_freq_ + (known - uploaded_freq_.begin());
     args.out = reinterpret_cast<float*>(out.Row(begin));
     args.out_stride = out.stride;
     args.rows = static_cast<int>(rows);

@@ -63,6 +63,23 @@ TEST_P(RopeTest, TableHoldsCosinesThenSines) {
   }
 }
 
+// A step has a table for each RoPE of the model, step after step; more of them than a device keeps
+// the frequencies of.
+TEST_P(RopeTest, TablesOfSeveralRopesKeepTheirBits) {
+  constexpr int64_t kHeadDim = 256;
+  const std::vector<int64_t> positions = {0, 5, 4095};
+  const auto table = [&](int n) {
+    Matrix out(backend(), DType::kF32, 3, kHeadDim);
+    kernels().FillRopeTable(positions, InverseFrequencies(kHeadDim, 1000.0f * (1 + n)), out.view());
+    backend().device().stream().Synchronize();
+    return out.Get();
+  };
+  std::vector<std::vector<float>> first;
+  for (int n = 0; n < 40; ++n) first.push_back(table(n));
+  EXPECT_NE(first[0], first[1]);
+  for (const int n : {39, 0, 39, 31, 0, 1}) EXPECT_TRUE(SameBits(table(n), first[n])) << n;
+}
+
 struct Cache {
   DType kv_dtype;
   bool has_key_bias;

@@ -14,7 +14,7 @@ namespace kvfold {
 namespace {
 
 // Thirty layers of float32 in another order: measured 1.2e-4 with AVX-512, where log-sum-exps go up
-// to 30. The rest is room for other processors.
+// to 30, and 5.3e-4 of Gemma 3 270M on random tokens. The rest is room for other processors.
 constexpr double kTolerance = 5e-3;
 
 struct Case {
