@@ -134,7 +134,8 @@ void CudaKernels::FillRopeTable(std::span<const int64_t> positions, std::span<co
                "inv_freq", half, "cols", out.cols, "rows", out.rows);
   if (positions.empty() || half == 0) return;
   // A model's few RoPEs are the same every step: each is uploaded once.
-  auto known = std::ranges::search(uploaded_freq_, inv_freq).begin();
+  auto known =
+      std::search(uploaded_freq_.begin(), uploaded_freq_.end(), inv_freq.begin(), inv_freq.end());
   if (known == uploaded_freq_.end()) {
     const auto n_known = static_cast<int64_t>(uploaded_freq_.size());
     if (n_known + half > CudaSizing::kMostPairs) uploaded_freq_.clear();
